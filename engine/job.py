@@ -1,0 +1,358 @@
+"""The job: everything that matters to a result, as one JSON file in a folder.
+
+Standard library only: Blender's side and the engine's side both import this module.
+
+Conventions: OpenCV cameras (x right, y down, z forward), ``world_from_camera`` 4×4,
+``fx fy cx cy`` in pixels with pixel centres at +0.5, z-depth. Blender's world is the world.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+FORMAT = "closeup.job"
+VERSION = 1
+FILENAME = "job.json"
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class JobError(ValueError):
+    """A job that cannot be run; the message is one sentence a user can act on."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera in OpenCV's convention.
+
+    width, height: pixels. fx, fy, cx, cy: pixels, pixel centres at +0.5.
+    world_from_camera: rigid 4×4, row-major.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    world_from_camera: Matrix
+
+
+@dataclass(frozen=True)
+class Source:
+    """One photo. Paths are relative to the job folder or absolute; ``camera`` None means "solve it"."""
+
+    image: str
+    mask: str | None = None
+    depth: str | None = None
+    camera: Camera | None = None
+    sha256: str | None = None
+    focal_35mm: float | None = None
+
+
+@dataclass(frozen=True)
+class PathFrame:
+    """One frame of the camera's path. ``frame`` may be fractional only in Blender; here it is the number of the file."""
+
+    frame: int
+    camera: Camera
+
+
+@dataclass(frozen=True)
+class GeometrySettings:
+    """``method``: "auto" (given depth where there is one, stereo elsewhere), "stereo" or "given"."""
+
+    method: str = "auto"
+    max_size: int = 1600
+    cloud_points: int = 2_000_000
+
+
+@dataclass(frozen=True)
+class ConditioningSettings:
+    """``levels``: how many halvings of the target resolution are splatted; 0 lets the zoom decide."""
+
+    levels: int = 0
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """``backend``: "embedded" (ours) or "none" (the condition itself is the result)."""
+
+    backend: str = "embedded"
+    steps: int = 4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """``format``: "png" (8-bit sRGB) or "exr" (half float, linear)."""
+
+    format: str = "png"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A whole job; docs/job-format.md explains every key. An empty path means: only solve the cameras."""
+
+    sources: tuple[Source, ...]
+    path: tuple[PathFrame, ...]
+    name: str = "close-up"
+    geometry: GeometrySettings = field(default_factory=GeometrySettings)
+    conditioning: ConditioningSettings = field(default_factory=ConditioningSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    output: OutputSettings = field(default_factory=OutputSettings)
+
+
+_CHOICES = {
+    "geometry.method": ("auto", "stereo", "given"),
+    "generator.backend": ("embedded", "none"),
+    "output.format": ("png", "exr"),
+}
+_RANGES = {
+    "geometry.max_size": (64, 8192),
+    "geometry.cloud_points": (1_000, 20_000_000),
+    "conditioning.levels": (0, 12),
+    "generator.steps": (1, 64),
+    "generator.seed": (0, 2**31 - 1),
+}
+MAX_SIDE = 16384
+MAX_FRAMES = 100_000
+
+
+# --- writing -----------------------------------------------------------------
+
+
+def to_dict(job: Job) -> dict:
+    """The JSON object of a job."""
+    return {"format": FORMAT, "version": VERSION, **asdict(job)}
+
+
+def save(job: Job, folder: str | os.PathLike) -> Path:
+    """Write ``job.json`` into ``folder`` (made when missing), whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / FILENAME
+    temporary = folder / f".{FILENAME}.{os.getpid()}.tmp"
+    text = json.dumps(to_dict(job), indent=1, ensure_ascii=False, allow_nan=False)
+    with open(temporary, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, target)
+    return target
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# --- reading -----------------------------------------------------------------
+
+
+def load(folder: str | os.PathLike) -> Job:
+    """Read and check ``job.json`` of a folder (or the path of the file itself).
+
+    Raises JobError with one sentence for anything that is wrong with it; files that a
+    source names must exist.
+    """
+    folder = Path(folder)
+    path = folder if folder.suffix == ".json" else folder / FILENAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise JobError(f"There is no {FILENAME} in {folder}; give the folder of a job.") from None
+    except UnicodeDecodeError:
+        raise JobError(f"{path.name} is not UTF-8 text; write it again with CloseUp.") from None
+    except OSError as error:
+        raise JobError(f"{path} cannot be read ({error.strerror}); check the folder's permissions.") from None
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except JobError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise JobError(f"{path.name} is not valid JSON ({error}); write it again with CloseUp.") from None
+    job = from_dict(data)
+    for index, source in enumerate(job.sources):
+        for kind in ("image", "mask", "depth"):
+            name = getattr(source, kind)
+            if name is not None and not (path.parent / name).is_file():
+                raise JobError(f"The {kind} of photo {index + 1} is missing: {name}; put the file back or remove the photo.")
+    return job
+
+
+def _refuse_constant(name: str):
+    raise JobError(f"job.json holds {name}, which is not a number; every value must be finite.")
+
+
+def from_dict(data: object) -> Job:
+    """Check a JSON object and make the Job of it. Raises JobError naming the place that is wrong."""
+    data = _object(data, "job.json")
+    if data.get("format") != FORMAT:
+        raise JobError(f'job.json: "format" must be "{FORMAT}", not {data.get("format")!r}.')
+    if data.get("version") != VERSION:
+        raise JobError(
+            f"job.json is of version {data.get('version')!r} and this CloseUp reads {VERSION}; use the CloseUp that wrote it."
+        )
+    _known(data, {"format", "version"} | {f.name for f in fields(Job)}, "job.json")
+    sources = tuple(_source(item, f"sources[{i}]") for i, item in enumerate(_list(data.get("sources"), "sources")))
+    path = tuple(_path_frame(item, f"path[{i}]") for i, item in enumerate(_list(data.get("path"), "path")))
+    if not sources:
+        raise JobError("The job has no photos; add at least one.")
+    if len(path) > MAX_FRAMES:
+        raise JobError(f"The camera's path has {len(path)} frames; {MAX_FRAMES} is the most one job can hold.")
+    numbers = [item.frame for item in path]
+    if len(set(numbers)) != len(numbers):
+        twice = next(n for n in numbers if numbers.count(n) > 1)
+        raise JobError(f"Frame {twice} stands twice in the camera's path; every frame number must be its own.")
+    return Job(
+        sources=sources,
+        path=path,
+        name=_text(data.get("name", "close-up"), "name"),
+        geometry=_settings(GeometrySettings, data.get("geometry", {}), "geometry"),
+        conditioning=_settings(ConditioningSettings, data.get("conditioning", {}), "conditioning"),
+        generator=_settings(GeneratorSettings, data.get("generator", {}), "generator"),
+        output=_settings(OutputSettings, data.get("output", {}), "output"),
+    )
+
+
+def _object(value: object, where: str) -> dict:
+    if not isinstance(value, dict):
+        raise JobError(f"{where} must be an object, not {_kind(value)}.")
+    return value
+
+
+def _list(value: object, where: str) -> list:
+    if not isinstance(value, list):
+        raise JobError(f"{where} must be a list, not {_kind(value)}.")
+    return value
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str) or "\0" in value or len(value) > 4096:
+        raise JobError(f"{where} must be a text, not {_kind(value)}.")
+    return value
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise JobError(f"{where} must be a number, not {_kind(value)}.")
+    try:
+        value = float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise JobError(f"{where} must be a finite number.")
+    return value
+
+
+def _integer(value: object, where: str) -> int:
+    number = _number(value, where)
+    if number != int(number):
+        raise JobError(f"{where} must be a whole number, not {number}.")
+    return int(number)
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "nothing", bool: "true/false", str: "a text", list: "a list", dict: "an object"}
+    return names.get(type(value), repr(value)[:40])
+
+
+def _known(data: dict, names: set[str], where: str) -> None:
+    unknown = sorted(set(data) - names)
+    if unknown:
+        raise JobError(f"{where} has an unknown key {unknown[0]!r}; known are {', '.join(sorted(names))}.")
+
+
+def _optional(data: dict, key: str, read, where: str):
+    value = data.get(key)
+    return None if value is None else read(value, f"{where}.{key}")
+
+
+def _source(value: object, where: str) -> Source:
+    data = _object(value, where)
+    _known(data, {f.name for f in fields(Source)}, where)
+    if data.get("image") is None:
+        raise JobError(f"{where} names no image.")
+    focal = _optional(data, "focal_35mm", _number, where)
+    if focal is not None and not 1 <= focal <= 5000:
+        raise JobError(f"{where}.focal_35mm is {focal} mm; a focal length lies between 1 and 5000 mm.")
+    return Source(
+        image=_text(data["image"], f"{where}.image"),
+        mask=_optional(data, "mask", _text, where),
+        depth=_optional(data, "depth", _text, where),
+        camera=_optional(data, "camera", _camera, where),
+        sha256=_optional(data, "sha256", _text, where),
+        focal_35mm=focal,
+    )
+
+
+def _path_frame(value: object, where: str) -> PathFrame:
+    data = _object(value, where)
+    _known(data, {"frame", "camera"}, where)
+    frame = _integer(data.get("frame"), f"{where}.frame")
+    if not -(10**6) < frame < 10**6:
+        raise JobError(f"{where}.frame is {frame}; frame numbers lie within a million.")
+    return PathFrame(frame=frame, camera=_camera(data.get("camera"), f"{where}.camera"))
+
+
+def _camera(value: object, where: str) -> Camera:
+    data = _object(value, where)
+    names = {f.name for f in fields(Camera)}
+    _known(data, names, where)
+    missing = sorted(names - set(data))
+    if missing:
+        raise JobError(f"{where} lacks {missing[0]!r}.")
+    size = {key: _integer(data[key], f"{where}.{key}") for key in ("width", "height")}
+    for key, side in size.items():
+        if not 1 <= side <= MAX_SIDE:
+            raise JobError(f"{where}.{key} is {side}; it must lie between 1 and {MAX_SIDE} pixels.")
+    intrinsics = {key: _number(data[key], f"{where}.{key}") for key in ("fx", "fy", "cx", "cy")}
+    for key in ("fx", "fy"):
+        if not 1e-3 <= intrinsics[key] <= 1e9:
+            raise JobError(f"{where}.{key} is {intrinsics[key]}; a focal length must be positive, in pixels.")
+    return Camera(**size, **intrinsics, world_from_camera=_rigid(data["world_from_camera"], f"{where}.world_from_camera"))
+
+
+def _rigid(value: object, where: str) -> Matrix:
+    """A 4×4 rotation and translation; a camera that is scaled or mirrored is refused."""
+    rows = _list(value, where)
+    if len(rows) != 4 or any(len(_list(row, where)) != 4 for row in rows):
+        raise JobError(f"{where} must be a 4×4 matrix.")
+    m = tuple(tuple(_number(x, where) for x in row) for row in rows)
+    dots = [sum(m[k][i] * m[k][j] for k in range(3)) for i in range(3) for j in range(3)]
+    orthonormal = all(abs(dot - (i % 4 == 0)) < 1e-3 for i, dot in enumerate(dots))
+    determinant = (
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+        - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
+    )
+    if not orthonormal or determinant < 0 or any(abs(a - b) > 1e-6 for a, b in zip(m[3], (0, 0, 0, 1))):
+        raise JobError(f"{where} must be a rotation and a position, without scale, shear or mirroring.")
+    return m
+
+
+def _settings(kind: type, value: object, where: str):
+    """A settings dataclass from an object; what is missing keeps its default."""
+    data = _object(value, where)
+    _known(data, {f.name for f in fields(kind)}, where)
+    result = kind()
+    for key, item in data.items():
+        place = f"{where}.{key}"
+        item = _text(item, place) if isinstance(getattr(result, key), str) else _integer(item, place)
+        if place in _CHOICES and item not in _CHOICES[place]:
+            raise JobError(f"{place} is {item!r}; it must be one of {', '.join(_CHOICES[place])}.")
+        if place in _RANGES and not _RANGES[place][0] <= item <= _RANGES[place][1]:
+            low, high = _RANGES[place]
+            raise JobError(f"{place} is {item}; it must lie between {low} and {high}.")
+        result = replace(result, **{key: item})
+    return result

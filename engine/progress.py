@@ -1,0 +1,70 @@
+"""How long work tells what it does, and hears that it should stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+class Cancelled(Exception):
+    """The user asked to stop; not an error."""
+
+
+class EngineError(Exception):
+    """A failure with a sentence for the user: what is wrong and what to do. ``code`` is a stable short name."""
+
+    def __init__(self, message: str, code: str = "failed"):
+        super().__init__(message)
+        self.code = code
+
+
+class Progress:
+    """Sends events (see :mod:`engine.protocol`) to ``emit``; every call is also a chance to cancel.
+
+    emit: called with a dict. cancelled: called often; true means stop.
+    """
+
+    def __init__(self, emit: Callable[[dict], None] = lambda event: None, cancelled: Callable[[], bool] = lambda: False):
+        self._emit = emit
+        self._cancelled = cancelled
+        self._stage = ""
+        self._started = time.monotonic()
+        self.warnings: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def check(self) -> None:
+        """Raise Cancelled when the user asked to stop."""
+        if self._cancelled():
+            raise Cancelled
+
+    def stage(self, name: str, message: str) -> None:
+        """A new stage begins; the time of the last one is kept in ``seconds``."""
+        self.check()
+        self.end()
+        self._stage, self._started = name, time.monotonic()
+        self._emit({"event": "stage", "stage": name, "message": message})
+
+    def end(self) -> None:
+        """The current stage is over."""
+        if self._stage:
+            elapsed = time.monotonic() - self._started
+            self.seconds[self._stage] = round(self.seconds.get(self._stage, 0.0) + elapsed, 3)
+            self._stage = ""
+
+    def step(self, done: float, total: float) -> None:
+        """``done`` of ``total`` parts of the stage are finished (fractions allowed)."""
+        self.check()
+        elapsed = time.monotonic() - self._started
+        left = elapsed * (total - done) / done if done else None
+        seconds_left = None if left is None else round(left, 1)
+        self._emit({"event": "progress", "stage": self._stage, "done": done, "total": total, "seconds_left": seconds_left})
+
+    def frame(self, number: int, path: str) -> None:
+        """A frame is finished and stands under its final name."""
+        self._emit({"event": "frame", "frame": number, "path": path})
+
+    def warn(self, message: str) -> None:
+        """Something the user should know, once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self._emit({"event": "warning", "message": message})
