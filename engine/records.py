@@ -15,6 +15,23 @@ UNKNOWN = np.float32(0.0)
 
 
 @dataclass
+class Photo:
+    """A source as it was read, before anything is known of its depth.
+
+    name: unique, for messages. image: (H, W, 3) float32, sRGB-coded, 0..1, upright. mask: (H, W) bool, where it may be used.
+    camera: of the same size as image, None when it must be solved. depth: (H, W) float32 z-depth given by the user, or None.
+    focal_35mm: 35 mm equivalent focal length (mm) from the job or EXIF, None when unknown.
+    """
+
+    name: str
+    image: np.ndarray
+    mask: np.ndarray
+    camera: Camera | None = None
+    depth: np.ndarray | None = None
+    focal_35mm: float | None = None
+
+
+@dataclass
 class View:
     """A photo (or a generated frame) with what is known of its geometry.
 
