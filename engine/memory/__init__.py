@@ -1,0 +1,67 @@
+"""Memory: what ties the segments of a path together (AnyRecon, arXiv 2604.19747).
+
+The path is cut into segments. For each, the captured views that *visibly* contribute most are
+retrieved; after each, what its last frame shows that no photo saw becomes part of the memory,
+so the segments to come show the same thing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from .. import camera as pinhole
+from ..conditioning import Warper
+from ..job import Camera, PathFrame
+from ..records import View
+
+MAX_REFERENCES = 8
+"""Captured views that one segment is made from."""
+MAX_REMEMBERED = 4
+"""Generated views that are carried along; older ones are forgotten."""
+GENERATED_CONFIDENCE = 0.15
+"""Depth confidence of generated pixels: below anything a photo saw."""
+INDEX_WIDTH = 160
+"""Width in pixels of the index render that measures contributions."""
+
+
+def segments(path: Sequence[PathFrame], length: int) -> Iterator[Sequence[PathFrame]]:
+    """The path in order, in pieces of at most ``length`` frames."""
+    for start in range(0, len(path), length):
+        yield path[start : start + length]
+
+
+def retrieve(views: list[View], cameras: list[Camera], device: torch.device, most: int = MAX_REFERENCES) -> list[View]:
+    """The at most ``most`` views that contribute most visible pixels to ``cameras``, in their original order.
+
+    Visible means: measured in an index render with an occlusion test, at the segment's first, middle and last camera.
+    """
+    if len(views) <= most:
+        return list(views)
+    warper = Warper(views, device)
+    contribution = np.zeros(len(views))
+    for camera in {0: cameras[0], 1: cameras[len(cameras) // 2], 2: cameras[-1]}.values():
+        small = pinhole.resized(camera, INDEX_WIDTH, max(1, round(INDEX_WIDTH * camera.height / camera.width)))
+        contribution += warper.visible_contribution(small)
+    best = np.argsort(-contribution, kind="stable")[:most]
+    return [views[index] for index in sorted(best)]
+
+
+def generated_view(name: str, camera: Camera, frame: np.ndarray, depth: np.ndarray, holes: np.ndarray) -> View | None:
+    """What a generated frame adds to what the photos saw, as a view; None when it adds nothing.
+
+    frame: (H, W, 3) sRGB-coded. depth: (H, W) z-depth. holes: (H, W) bool, where no photo saw anything.
+    """
+    known = holes & np.isfinite(depth) & (depth > 0)
+    if known.mean() < 1e-3:
+        return None
+    depth = np.where(known, depth, 0).astype(np.float32)
+    confidence = np.where(known, GENERATED_CONFIDENCE, 0).astype(np.float32)
+    return View(name, frame, camera, known, depth, confidence, generated=True)
+
+
+def remember(remembered: list[View], view: View | None) -> list[View]:
+    """The generated views that the next segment is made from."""
+    return ([*remembered, view] if view is not None else remembered)[-MAX_REMEMBERED:]

@@ -1,0 +1,93 @@
+"""Command line of the engine: ``python -m engine run FOLDER | serve | evaluate RESULT TRUTH | train …``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+"""glibc otherwise gives every large tensor back to the system and takes it anew: up to 25 times slower."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["train"]:
+        from .generation import train
+
+        return train.main(argv[1:]) or 0
+    arguments = _parser().parse_args(argv)
+    return arguments.command(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="engine", description="Photos and a job in, close-up frames and a point cloud out.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run or continue the job in a folder; prints one JSON line per event")
+    run.add_argument("folder")
+    run.add_argument("--device", help="cpu, cuda, mps; the best there is when left out")
+    run.set_defaults(command=_run)
+    serve = commands.add_parser("serve", help="the worker Blender talks to, over stdin and stdout")
+    serve.add_argument("--device")
+    serve.set_defaults(command=_serve)
+    evaluate = commands.add_parser("evaluate", help="compare a folder of frames with the true ones")
+    evaluate.add_argument("result")
+    evaluate.add_argument("truth")
+    evaluate.set_defaults(command=_evaluate)
+    commands.add_parser("train", help="train the embedded generator", add_help=False)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from . import protocol, worker
+    from .progress import Progress
+
+    events = worker.claim_stdout()
+
+    def emit(event: dict) -> None:
+        events.write(protocol.encode(event))
+
+    try:
+        last = worker.run_job(arguments.folder, Progress(emit), arguments.device)
+        emit(last)
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    if last["event"] == "error":
+        print(last["message"], file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from .worker import Worker, claim_stdout
+
+    Worker(sys.stdin.buffer, claim_stdout(), arguments.device).serve()
+    sys.stderr.flush()
+    os._exit(0)  # without waiting for threads of libraries: Blender is gone or said quit
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from .evaluation import evaluate_folders
+    from .progress import EngineError
+
+    try:
+        print(evaluate_folders(arguments.result, arguments.truth))
+    except (EngineError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _restart_with_malloc_settings() -> None:
+    """The settings are read when a process starts, so it starts once more with them (Linux only)."""
+    if sys.platform == "linux" and not MALLOC.keys() <= os.environ.keys():
+        os.environ.update(MALLOC)
+        os.execv(sys.executable, [sys.executable, "-m", "engine", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    _restart_with_malloc_settings()
+    sys.exit(main())

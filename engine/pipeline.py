@@ -1,0 +1,275 @@
+"""A job folder from photos to frames: the stages, in order, each kept while its inputs are unchanged.
+
+    photos -> cameras -> depth -> cloud -> frames (segment by segment: condition, generate, remember)
+
+Every stage reads what the one before it *stored*, so a run that was killed and continued
+gives the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import __version__, artifacts, job, memory, photos
+from .artifacts import JobFolder, key_of
+from .conditioning import Warper
+from .device import pick
+from .generation import open_backend
+from .geometry import cameras, fusion, ply, stereo
+from .job import Camera, Job, PathFrame
+from .progress import EngineError, Progress
+from .records import Condition, Geometry, Photo, PointCloud, View
+
+SEGMENT = 8
+"""Frames that are generated together, between two updates of the memory."""
+
+PROVENANCE_PALETTE = bytes((200, 60, 160, 40, 150, 70, 150, 190, 60, 230, 200, 60, 240, 150, 50, 220, 90, 50, 170, 60, 40))
+"""Colours of provenance/NNNN.png: 0 generated (magenta), 1 photo at full resolution (green), then ever coarser levels."""
+
+
+def run(folder: str | os.PathLike, progress: Progress, device: str | None = None) -> dict:
+    """Run the job in ``folder`` to its end, or continue it. Returns the report, also written to report.json.
+
+    Raises JobError or EngineError with a sentence for the user, Cancelled when ``progress`` says so.
+    """
+    started = time.monotonic()
+    store = JobFolder(Path(folder).resolve())
+    what = job.load(store.root)
+    where = pick(device)
+    with store.lock():
+        key = solve_stage(store, what, progress)
+        if what.path:
+            key = depth_stage(store, what, key, where, progress)
+            key = cloud_stage(store, what, key, progress)
+            frames_stage(store, what, key, where, progress)
+        progress.end()
+        report = _report(store, what, where, progress, time.monotonic() - started)
+        artifacts.write_json(store.path("report.json"), report)
+    return report
+
+
+# --- geometry ----------------------------------------------------------------
+
+
+def solve_stage(store: JobFolder, what: Job, progress: Progress) -> str:
+    """Photos read and upright, every camera known: cameras.json, geometry/photo-NN.npz, geometry/sparse.npz."""
+    progress.stage("cameras", "Reading photos")
+    hashes = [[_hash(store, name) for name in (s.image, s.mask, s.depth)] for s in what.sources]
+    described = [{**asdict(s), "image": Path(s.image).name} for s in what.sources]
+    key = key_of("cameras", __version__, hashes, described, what.geometry.max_size)
+    if store.is_done("cameras", key):
+        _repeat_warnings(store, progress)
+        return key
+    store.begin("cameras", key, ("geometry", "photos", "cameras.json"))
+    loaded = photos.load(what, store.root, progress)
+    unknown = sum(photo.camera is None for photo in loaded)
+    if unknown:
+        progress.stage("cameras", f"Solving the cameras of {unknown} photo{'s' if unknown > 1 else ''}")
+    solved = cameras.solve_cameras(loaded, progress)
+    _store_photos(store, what, loaded, solved.photos)
+    artifacts.write_npz(store.path("geometry", "sparse.npz"), points=solved.points, colors=solved.colors)
+    if not what.path:
+        cloud = _sparse_cloud(solved.points, solved.colors)
+        artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
+    artifacts.write_json(store.path("geometry", "warnings.json"), progress.warnings)
+    store.finish("cameras", key)
+    return key
+
+
+def _hash(store: JobFolder, name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return job.sha256_of(store.root / name)
+    except OSError as error:
+        raise EngineError(f"{Path(name).name} cannot be read ({error.strerror}); check the file.", "unreadable") from None
+
+
+def _repeat_warnings(store: JobFolder, progress: Progress) -> None:
+    """What was found when the stage ran is still true when it is skipped."""
+    for message in artifacts.read_json(store.path("geometry", "warnings.json"), []):
+        progress.warn(message)
+
+
+def _store_photos(store: JobFolder, what: Job, loaded: list[Photo], solved: list[Photo]) -> None:
+    before = {photo.name: (photo, source) for photo, source in zip(loaded, what.sources)}
+    rows = []
+    for index, photo in enumerate(solved):
+        original, source = before[photo.name]
+        image = source.image
+        if photo.image is not original.image:  # its lens was straightened: the camera belongs to the new picture
+            image = f"photos/{index:02d}-{Path(source.image).stem}.png"
+            artifacts.write_png(store.path(image), photo.image)
+        arrays = {"image": photo.image.astype(np.float16), "mask": photo.mask}
+        if photo.depth is not None:
+            arrays["depth"] = photo.depth.astype(np.float32)
+        artifacts.write_npz(store.path("geometry", f"photo-{index:02d}.npz"), **arrays)
+        rows.append({"name": photo.name, "image": image, "camera": asdict(photo.camera)})
+    artifacts.write_json(store.path("cameras.json"), rows)
+
+
+def _sparse_cloud(points: np.ndarray, colors: np.ndarray) -> PointCloud:
+    """The solver's points, all that is known before depth is measured; they have no normals."""
+    n = len(points)
+    normals, confidence, source = np.zeros((n, 3), np.float32), np.ones(n, np.float32), np.full(n, -1, np.int16)
+    return PointCloud(points.astype(np.float32), colors.astype(np.uint8), normals, confidence, source)
+
+
+def load_photos(store: JobFolder) -> list[Photo]:
+    """What :func:`solve_stage` stored."""
+    result = []
+    for index, row in enumerate(artifacts.read_json(store.path("cameras.json"))):
+        with np.load(store.path("geometry", f"photo-{index:02d}.npz")) as data:
+            depth = data["depth"] if "depth" in data.files else None
+            image = data["image"].astype(np.float32)
+            result.append(Photo(row["name"], image, data["mask"], Camera(**row["camera"]), depth))
+    return result
+
+
+def depth_stage(store: JobFolder, what: Job, key: str, device: torch.device, progress: Progress) -> str:
+    """z-depth and confidence of every photo: geometry/depth-NN.npz."""
+    key = key_of("depth", key, what.geometry.method)
+    if store.is_done("depth", key):
+        return key
+    progress.stage("depth", "Measuring depth")
+    names = tuple(f"geometry/depth-{i:02d}.npz" for i in range(len(what.sources)))
+    store.begin("depth", key, names)
+    loaded = load_photos(store)
+    if what.geometry.method == "stereo":
+        for photo in loaded:
+            photo.depth = None
+    if what.geometry.method == "given" and (bare := [photo.name for photo in loaded if photo.depth is None]):
+        raise EngineError(f"{bare[0]} has no depth file; give one or set the geometry's method to auto.", "no-depth")
+    with np.load(store.path("geometry", "sparse.npz")) as data:
+        sparse = data["points"] if len(data["points"]) else None
+    for index, view in enumerate(stereo.estimate(loaded, device, progress, sparse=sparse)):
+        artifacts.write_npz(
+            store.path("geometry", f"depth-{index:02d}.npz"), depth=view.depth, confidence=view.confidence.astype(np.float16)
+        )
+    store.finish("depth", key)
+    return key
+
+
+def load_views(store: JobFolder) -> list[View]:
+    """The photos with the depth that :func:`depth_stage` stored."""
+    views = []
+    for index, photo in enumerate(load_photos(store)):
+        with np.load(store.path("geometry", f"depth-{index:02d}.npz")) as data:
+            depth, confidence = data["depth"], data["confidence"].astype(np.float32)
+        views.append(View(photo.name, photo.image, photo.camera, photo.mask, depth, confidence))
+    return views
+
+
+def cloud_stage(store: JobFolder, what: Job, key: str, progress: Progress) -> str:
+    """The fused point cloud: cloud.ply."""
+    key = key_of("cloud", key, what.geometry.cloud_points)
+    if store.is_done("cloud", key):
+        return key
+    progress.stage("cloud", "Fusing the point cloud")
+    store.begin("cloud", key, ("cloud.ply",))
+    cloud = fusion.fuse(load_views(store), what.geometry.cloud_points)
+    artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
+    store.finish("cloud", key)
+    return key
+
+
+def load_geometry(folder: str | os.PathLike) -> Geometry:
+    """Views and cloud of a job folder whose geometry is finished."""
+    store = JobFolder(Path(folder))
+    return Geometry(load_views(store), ply.read(store.path("cloud.ply")))
+
+
+# --- frames ------------------------------------------------------------------
+
+
+def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, progress: Progress) -> None:
+    """condition/, frames/, depth/ and provenance/, segment by segment, with the memory between them."""
+    path = [asdict(item) for item in what.path]
+    key = key_of("frames", key, path, asdict(what.conditioning), asdict(what.generator), asdict(what.output))
+    if store.is_done("frames", key):
+        return
+    progress.stage("frames", "Making frames")
+    store.begin("frames", key, ("frames", "depth", "provenance", "condition"))
+    geometry = load_geometry(store.root)
+    backend = open_backend(what.generator.backend, device)
+    remembered: list[View] = []
+    done = 0
+    for segment in memory.segments(what.path, SEGMENT):
+        if not all(_is_stored(store, what, item) for item in segment):
+            views = memory.retrieve(geometry.views, [item.camera for item in segment], device) + remembered
+            warper = Warper(views, device, geometry.cloud, what.conditioning.levels)
+            _make_segment(store, what, segment, warper, views, backend, progress, done)
+        done += len(segment)
+        progress.step(done, len(what.path))
+        remembered = memory.remember(remembered, _stored_view(store, what, segment[-1]))
+    store.finish("frames", key)
+
+
+def _make_segment(store, what, segment, warper, views, backend, progress, done) -> None:
+    """Condition frames, then generated frames, each stored as soon as it stands."""
+    conditions = []
+    for index, item in enumerate(segment):
+        condition = warper.condition(item.camera)
+        condition.references = views
+        _store_condition(store, item, condition, views)
+        conditions.append(condition)
+        progress.step(done + 0.5 * (index + 1), len(what.path))
+    frames = backend.generate(conditions, what.generator, progress)
+    for item, condition, frame in zip(segment, conditions, frames):
+        target = _frame_path(store, what, item)
+        if not target.exists():
+            artifacts.write_depth(store.path("depth", f"{item.frame:04d}.exr"), condition.depth)
+            artifacts.write_frame(target, frame)
+        progress.frame(item.frame, str(target.relative_to(store.root)))
+
+
+def _store_condition(store: JobFolder, item: PathFrame, condition: Condition, views: list[View]) -> None:
+    """The condition with its holes transparent, and where each pixel comes from; what was generated before stays generated."""
+    name = f"{item.frame:04d}.png"
+    generated = np.array([view.generated for view in views] + [True])[condition.source]
+    level = np.where(generated, 0, condition.level)
+    rgba = np.dstack([condition.rgb, (level > 0).astype(np.float32)])
+    artifacts.write_png(store.path("condition", name), rgba)
+    levels = np.minimum(level, len(PROVENANCE_PALETTE) // 3 - 1).astype(np.uint8)
+    artifacts.write_png(store.path("provenance", name), levels, PROVENANCE_PALETTE)
+
+
+def _frame_path(store: JobFolder, what: Job, item: PathFrame) -> Path:
+    return store.path("frames", f"{item.frame:04d}.{what.output.format}")
+
+
+def _is_stored(store: JobFolder, what: Job, item: PathFrame) -> bool:
+    """The frame is written last, so where it stands the rest does too."""
+    return _frame_path(store, what, item).exists()
+
+
+def _stored_view(store: JobFolder, what: Job, item: PathFrame) -> View | None:
+    """What the frame shows that no photo did, as a view for the segments to come; read from its files, as a resumed run does."""
+    level = artifacts.read_indices(store.path("provenance", f"{item.frame:04d}.png"))
+    frame = artifacts.read_frame(_frame_path(store, what, item))
+    depth = artifacts.read_depth(store.path("depth", f"{item.frame:04d}.exr"))
+    return memory.generated_view(f"frame {item.frame}", item.camera, frame, depth, level == 0)
+
+
+def _report(store: JobFolder, what: Job, device: torch.device, progress: Progress, seconds: float) -> dict:
+    return {
+        "engine": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": str(device),
+        "seed": what.generator.seed,
+        "backend": what.generator.backend,
+        "frames": len(what.path),
+        "seconds": round(seconds, 3),
+        "stages": progress.seconds,
+        "warnings": progress.warnings,
+        "folder": store.root.name,
+    }
