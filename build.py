@@ -26,6 +26,8 @@ MANIFEST = ROOT / "blender_manifest.toml"
 SHIPPED = ("closeup_addon", "engine", "operators", "panels")
 BPY = {"4.2": "4.2.23", "4.5": "4.5.15", "5.0": "5.0.1"}
 """Blender as a Python module, in the versions that the extension is tested with."""
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+"""As engine/__main__.py sets for itself: without them glibc makes large tensors many times slower."""
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -48,7 +50,7 @@ def say(message: str) -> None:
 
 def run(*command: object, **extra_env: object) -> int:
     """A command in the repository's root; returns its exit code."""
-    env = {**os.environ, **{key: str(value) for key, value in extra_env.items()}}
+    env = {**MALLOC, **os.environ, **{key: str(value) for key, value in extra_env.items()}}
     return subprocess.call([str(part) for part in command], cwd=str(ROOT), env=env)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,9 @@ from .records import Condition, Geometry, Photo, PointCloud, View
 
 SEGMENT = 8
 """Frames that are generated together, between two updates of the memory."""
+
+FUSED_CONFIDENCE = 0.3
+"""Depth below this confidence was filled in from its neighbours and stays out of the cloud."""
 
 PROVENANCE_PALETTE = bytes((200, 60, 160, 40, 150, 70, 150, 190, 60, 230, 200, 60, 240, 150, 50, 220, 90, 50, 170, 60, 40))
 """Colours of provenance/NNNN.png: 0 generated (magenta), 1 photo at full resolution (green), then ever coarser levels."""
@@ -174,10 +177,17 @@ def cloud_stage(store: JobFolder, what: Job, key: str, progress: Progress) -> st
         return key
     progress.stage("cloud", "Fusing the point cloud")
     store.begin("cloud", key, ("cloud.ply",))
-    cloud = fusion.fuse(load_views(store), what.geometry.cloud_points)
+    cloud = fusion.fuse(_trusted(load_views(store)), what.geometry.cloud_points)
     artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
     store.finish("cloud", key)
     return key
+
+
+def _trusted(views: list[View]) -> list[View]:
+    """The views without depth that was only filled in from its neighbours; as they are when that is all there is."""
+    trusted = [replace(view, confidence=np.where(view.confidence >= FUSED_CONFIDENCE, view.confidence, 0)) for view in views]
+    enough = np.mean([(view.confidence > 0).mean() for view in trusted]) > 0.05
+    return trusted if enough else views
 
 
 def load_geometry(folder: str | os.PathLike) -> Geometry:

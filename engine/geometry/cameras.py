@@ -1,0 +1,345 @@
+"""Cameras of photos: those given are kept, the others solved from what the photos have in common.
+
+The world is that of the given cameras; without any it is upright, centred and UNITS_TO_SCENE from the cameras.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+
+from .. import camera as pinhole
+from ..progress import EngineError, Progress
+from ..records import Photo
+from . import gauge, sfm
+from .focal_certainty import relative_deviations
+from .lens import focal_pixels, undistorted
+from .model_checks import checked, reprojection_errors
+
+SOLVE_SIZE = 1600
+"""Pixels; the longest side at which features are looked for."""
+GUESSED_FOCAL_35MM = 28.0
+"""mm; a phone's main lens, taken when nothing tells the focal length."""
+_FOCAL_DETERMINED, _FOCAL_DETERMINED_BY_PAIR = 0.03, 0.007
+"""Standard deviation over focal length; with two real photos the true error was up to nine times what noise alone explains."""
+_PATIENCE = 8
+"""Photos; of more than these a few without a place are left out rather than waited for."""
+_NORMAL = sfm.FeatureSettings()
+_PATIENT = sfm.FeatureSettings(peak_threshold=0.003, affine=True, max_ratio=0.85)
+_MAPPERS = (sfm.MapperSettings(), sfm.MapperSettings(50, 6.0, 0.98, 20, 0.15), sfm.MapperSettings(25, 3.0, 1.0, 15, 0.1))
+
+
+@dataclass
+class Solve:
+    """Photos with all cameras known, and what was found on the way.
+
+    photos: those that were placed, in the order given; where the lens bent straight lines the image was straightened for good and
+    the mask leaves out what no pixel fills. points: (N, 3) float32, world. colors: (N, 3) uint8, sRGB. unplaced: names of
+    the photos left out. errors: mean reprojection error per solved photo, in its pixels.
+    """
+
+    photos: list[Photo]
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.float32))
+    colors: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
+    unplaced: list[str] = field(default_factory=list)
+    errors: dict[str, float] = field(default_factory=dict)
+
+
+_Evidence = dict[sfm.FeatureSettings, tuple[list[sfm.Features], sfm.Pairs]]
+"""Features and matches, which do not depend on what is believed of the lenses."""
+
+
+@dataclass
+class _Attempt:
+    """The best that was found: a model, one made without regard to the known cameras, and the overlaps between the photos."""
+
+    model: sfm.Model = field(default_factory=sfm.Model)
+    free: sfm.Model = field(default_factory=sfm.Model)
+    geometries: sfm.Geometries = field(default_factory=dict)
+
+
+def solve_cameras(photos: list[Photo], progress: Progress, seed: int = 0) -> Solve:
+    """Find the cameras that are None. Photos that cannot be placed are left out with a warning that names them.
+
+    Given cameras stay as they are; the others are registered to them. The same photos and seed give the same bytes.
+    Raises EngineError, naming the photos and saying what to photograph, when fewer than two can be placed.
+    """
+    unknown = [i for i, photo in enumerate(photos) if photo.camera is None]
+    if not unknown:
+        return Solve(list(photos))
+    if len(photos) == 1:
+        return Solve([_alone(photos[0], progress)])
+    shots = _shots(photos)
+    with tempfile.TemporaryDirectory(prefix="closeup-") as work:
+        evidence: _Evidence = {}
+        attempt = _search(Path(work), shots, evidence, progress, seed)
+        attempt = _with_sure_focal(Path(work), photos, shots, attempt, evidence, progress, seed)
+    placed = [i for i in range(len(photos)) if i in attempt.model.poses or photos[i].camera is not None]
+    _report_unplaced(photos, placed, attempt, progress)
+    return _finished(photos, placed, attempt, progress)
+
+
+def _alone(photo: Photo, progress: Progress) -> Photo:
+    """One photo without a camera: it looks along +y, level, at a scene around the origin."""
+    if photo.focal_35mm is None:
+        progress.warn(f"The focal length of {photo.name} is not known; {GUESSED_FOCAL_35MM:g} mm (35 mm equivalent) is assumed.")
+    height, width = photo.image.shape[:2]
+    focal = focal_pixels(photo.focal_35mm or GUESSED_FOCAL_35MM, width, height)
+    pose = np.array([[1.0, 0, 0, 0], [0, 0, 1, -gauge.UNITS_TO_SCENE], [0, -1, 0, 0], [0, 0, 0, 1]])
+    k = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return replace(photo, camera=pinhole.from_arrays(width, height, k, pose))
+
+
+def _shots(photos: list[Photo]) -> list[sfm.Shot]:
+    """What the solver sees of the photos; photos of one size and focal length share a lens."""
+    shots, lenses = [], {}
+    for photo in photos:
+        grey = sfm.grey_for_solving(photo.image, SOLVE_SIZE)
+        height, width = grey.shape
+        mask = photo.mask
+        if mask.shape != grey.shape:
+            rows = (np.arange(height) + 0.5) * mask.shape[0] / height
+            columns = (np.arange(width) + 0.5) * mask.shape[1] / width
+            mask = mask[rows.astype(int)[:, None], columns.astype(int)]
+        if photo.camera is not None:
+            given = pinhole.resized(photo.camera, width, height)
+            key = (width, height, given.fx, given.fy, given.cx, given.cy)
+            camera = pycolmap.Camera(model="PINHOLE", width=width, height=height, params=list(key[2:]))
+            camera.has_prior_focal_length = True
+            fixed = pinhole.world_from_camera(photo.camera)
+        else:
+            key = (width, height, photo.focal_35mm)
+            # Without a focal length the solver starts from one between wide and long.
+            focal = focal_pixels(photo.focal_35mm, width, height) if photo.focal_35mm else 1.2 * max(width, height)
+            camera = pycolmap.Camera(
+                model="SIMPLE_RADIAL", width=width, height=height, params=[focal, width / 2, height / 2, 0.0]
+            )
+            camera.has_prior_focal_length = photo.focal_35mm is not None
+            fixed = None
+        camera.camera_id = lenses.setdefault(key, len(lenses) + 1)
+        shots.append(sfm.Shot(grey, mask, camera, fixed, hold_lens=fixed is not None))
+    return shots
+
+
+def _search(work: Path, shots: list[sfm.Shot], evidence: _Evidence, progress: Progress, seed: int) -> _Attempt:
+    """Ever more patient tries until every photo is placed; the best of them otherwise."""
+    best = _Attempt()
+    rounds = (_NORMAL, _PATIENT)
+    for number, settings in enumerate(rounds):
+        progress.step(number, len(rounds))
+        if settings not in evidence:
+            found = sfm.detect(shots, settings, progress)
+            evidence[settings] = found, sfm.match(found, settings, progress)
+        features, pairs = evidence[settings]
+        for stationary in (True, False):
+            geometries = sfm.verify(shots, features, pairs, stationary, progress, seed)
+            if len(geometries) > len(best.geometries):
+                best.geometries = geometries
+            sfm.write_database(work / "database.db", shots, features, pairs, geometries)
+            for mapper in _MAPPERS:
+                progress.check()
+                _reconstruct(work, shots, mapper, seed, best)
+                if _complete(best.model, shots):
+                    return best
+        if len(shots) > _PATIENCE and len(best.model.poses) >= 2:
+            break
+    return best
+
+
+def _reconstruct(work: Path, shots: list[sfm.Shot], mapper: sfm.MapperSettings, seed: int, best: _Attempt) -> None:
+    """One run of the mapper, two when cameras are known (holding them, and free of them); what is better goes into ``best``."""
+    free_shots = [replace(shot, fixed=None) for shot in shots]
+    for chosen in (shots, free_shots) if _known_in(range(len(shots)), shots) else (free_shots,):
+        for model in sfm.reconstruct(work, chosen, mapper, seed):
+            model = checked(model, chosen)
+            if _useful(model, shots) and _rank(model, shots) > _rank(best.model, shots):
+                best.model = model
+            if chosen is free_shots and _known_in(model.poses, shots) > max(1, _known_in(best.free.poses, shots)):
+                best.free = model
+
+
+def _known_in(indices: Iterable[int], shots: list[sfm.Shot]) -> int:
+    """How many of these shots have a camera that was given."""
+    return sum(shots[i].fixed is not None for i in indices)
+
+
+def _useful(model: sfm.Model, shots: list[sfm.Shot]) -> bool:
+    """Whether the model can be placed in the world: it holds a known camera when there are any."""
+    return len(model.poses) >= 2 and (not _known_in(range(len(shots)), shots) or _known_in(model.poses, shots) > 0)
+
+
+def _rank(model: sfm.Model, shots: list[sfm.Shot]) -> tuple[int, float]:
+    solved = [i for i in model.poses if shots[i].fixed is None]
+    return len(solved), sum(len(model.seen[i]) for i in solved) / max(len(solved), 1)
+
+
+def _complete(model: sfm.Model, shots: list[sfm.Shot]) -> bool:
+    return all(i in model.poses for i, shot in enumerate(shots) if shot.fixed is None)
+
+
+def _with_sure_focal(
+    work: Path,
+    photos: list[Photo],
+    shots: list[sfm.Shot],
+    attempt: _Attempt,
+    evidence: _Evidence,
+    progress: Progress,
+    seed: int,
+) -> _Attempt:
+    """Solve again with the focal length held where the photos do not determine it (two photos, or nearly parallel ones)."""
+    limit = _FOCAL_DETERMINED if len(attempt.model.poses) > 2 else _FOCAL_DETERMINED_BY_PAIR
+    deviations = relative_deviations(attempt.model, shots)
+    vague = {lens for lens, deviation in deviations.items() if deviation > limit}
+    if not vague:
+        return attempt
+    held, names = [], []
+    for photo, shot in zip(photos, shots):
+        if shot.camera.camera_id in vague:
+            focal = focal_pixels(photo.focal_35mm or GUESSED_FOCAL_35MM, shot.camera.width, shot.camera.height)
+            camera = pycolmap.Camera(shot.camera.todict())
+            camera.params = [focal, *camera.params[1:3], 0.0]
+            camera.has_prior_focal_length = True
+            shot = replace(shot, camera=camera, hold_lens=True)
+            if photo.focal_35mm is None:
+                names.append(photo.name)
+        held.append(shot)
+    again = _search(work, held, evidence, progress, seed)
+    if names:
+        progress.warn(
+            f"These photos do not tell the focal length of {', '.join(names)}; {GUESSED_FOCAL_35MM:g} mm (35 mm equivalent) is "
+            "assumed: enter the true one, or add a photo from further aside."
+        )
+    return again
+
+
+def _report_unplaced(photos: list[Photo], placed: list[int], attempt: _Attempt, progress: Progress) -> None:
+    """Warn of photos that are left out, or raise EngineError when there are too few others."""
+    unplaced = [i for i in range(len(photos)) if i not in placed]
+    if not unplaced:
+        return
+    reasons = [_reason(i, photos, placed, attempt) for i in unplaced]
+    names = ", ".join(photos[i].name for i in unplaced)
+    if len(placed) >= 2:
+        progress.warn(f"The camera could not be found for {names}, left out: {'; '.join(dict.fromkeys(reasons))}.")
+        return
+    raise EngineError(f"The cameras could not be found for {names}: {'; '.join(dict.fromkeys(reasons))}.", "no-cameras")
+
+
+def _reason(index: int, photos: list[Photo], placed: list[int], attempt: _Attempt) -> str:
+    """Why a photo has no place, and what to photograph."""
+    others = [i for i in (placed or range(len(photos))) if i != index]
+    common = {i: attempt.geometries.get((min(i, index), max(i, index))) for i in others}
+    found = {i: g for i, g in common.items() if g is not None}
+    best = min(others, key=lambda i: (-len(found[i].inlier_matches) if i in found else 0, abs(i - index)))
+    both = " and ".join(photos[i].name for i in sorted((index, best)))
+    if not found:
+        return f"no overlap between {both}, add a photo between them that shares half of each"
+    kinds = pycolmap.TwoViewGeometryConfiguration
+    if found[best].config in (kinds.PLANAR, kinds.PLANAR_OR_PANORAMIC):
+        return f"what {both} share is flat, or they were taken from almost the same place, add a photo from further aside"
+    if np.degrees(found[best].tri_angle) < 2.0 or found[best].config == kinds.PANORAMIC:
+        return f"{both} were taken from almost the same place, take one from a step aside"
+    return f"too little in common between {both}, add a photo between them"
+
+
+def _finished(photos: list[Photo], placed: list[int], attempt: _Attempt, progress: Progress) -> Solve:
+    """The model in the world, at the photos' sizes, its lenses straightened."""
+    model = attempt.model
+    move = _placement(photos, attempt, progress)
+    result = Solve([], unplaced=[photo.name for i, photo in enumerate(photos) if i not in placed])
+    for i in placed:
+        photo = photos[i]
+        if i in model.poses:
+            scale = photo.image.shape[1] / model.cameras[i].width
+            result.errors[photo.name] = round(float(np.mean(reprojection_errors(model, i))) * scale, 3)
+            if photo.camera is None:
+                camera = model.cameras[i]
+                photo = undistorted(photo, camera.params[0] * scale, camera.params[3], move.pose(model.poses[i]))
+        result.photos.append(photo)
+    result.points = move.points(model.points).astype(np.float32)
+    result.colors = _colors(photos, model)
+    return result
+
+
+def _placement(photos: list[Photo], attempt: _Attempt, progress: Progress) -> gauge.Similarity:
+    """How the model is moved into the world of the known cameras, or upright when there are none.
+
+    Cameras that were held fixed are aligned too: the mapper keeps their arrangement, not always their place and size.
+    """
+    model = attempt.model
+    known = [i for i in sorted(model.poses) if photos[i].camera is not None]
+    solved = np.array([model.poses[i] for i in sorted(model.poses)]).reshape(-1, 4, 4)
+    if not len(solved):
+        return gauge.Similarity(1.0, np.eye(3), np.zeros(3))
+    scale = _scale_from_depth(photos, model)
+    if not known:
+        move = gauge.upright(solved, model.points)
+        return move if scale is None else gauge.Similarity(scale, move.rotation, move.translation * (scale / move.scale))
+    given = np.array([pinhole.world_from_camera(photos[i].camera) for i in known])
+    own = np.array([model.poses[i] for i in known])
+    if len(known) == 1:
+        if scale is None:
+            distance = np.median(np.linalg.norm(model.points[model.seen[known[0]]] - own[0, :3, 3], axis=1))
+            scale = gauge.UNITS_TO_SCENE / float(distance)
+            progress.warn(
+                f"Only {photos[known[0]].name} has a camera, which does not tell the scene's size; it is taken to be "
+                f"{gauge.UNITS_TO_SCENE:g} units away: give a second camera to set the scale."
+            )
+        return gauge.onto_known(own, given, scale)
+    _compare(photos, attempt.free, progress)
+    return gauge.onto_known(own, given)
+
+
+def _compare(photos: list[Photo], model: sfm.Model, progress: Progress) -> None:
+    """Warn when the given cameras do not agree with what the photos show when they are solved freely."""
+    known = [i for i in sorted(model.poses) if photos[i].camera is not None]
+    if len(known) < 2:
+        return
+    given = np.array([pinhole.world_from_camera(photos[i].camera) for i in known])
+    own = np.array([model.poses[i] for i in known])
+    move = gauge.onto_known(own, given)
+    names = [photos[i].name for i in known]
+    size = np.linalg.norm(given[:, :3, 3] - given[:, :3, 3].mean(0), axis=1).mean()
+    for pose, truth, name in zip(map(move.pose, own), given, names):
+        cosine = (np.trace(pose[:3, :3].T @ truth[:3, :3]) - 1) / 2
+        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        distance = np.linalg.norm(pose[:3, 3] - truth[:3, 3]) / max(size, 1e-12)
+        if angle > 2 or distance > 0.1:
+            progress.warn(
+                f"The camera given for {name} is {angle:.1f}° and {100 * distance:.0f} % of the cameras' spread away from what "
+                "the photos show; check it, or leave it out to have it solved."
+            )
+
+
+def _scale_from_depth(photos: list[Photo], model: sfm.Model) -> float | None:
+    """Scene units per unit of the model, from depth that was given with a photo whose camera was solved or known."""
+    ratios = []
+    for i in sorted(model.poses):
+        depth = photos[i].depth
+        if depth is None:
+            continue
+        factor = photos[i].image.shape[1] / model.cameras[i].width
+        x, y = (np.clip(model.pixels[i][:, j] * factor, 0, depth.shape[1 - j] - 1).astype(int) for j in (0, 1))
+        z = (model.points[model.seen[i]] - model.poses[i][:3, 3]) @ model.poses[i][:3, 2]
+        given = depth[y, x]
+        good = np.isfinite(given) & (given > 0) & (z > 0)
+        ratios.extend(given[good] / z[good])
+    return float(np.median(ratios)) if len(ratios) >= 10 else None
+
+
+def _colors(photos: list[Photo], model: sfm.Model) -> np.ndarray:
+    """(N, 3) uint8; the mean of what the photos show at the points' features."""
+    total = np.zeros((len(model.points), 3))
+    count = np.zeros(len(model.points))
+    for i in sorted(model.poses):
+        image = photos[i].image
+        factor = image.shape[1] / model.cameras[i].width
+        x, y = (np.clip(model.pixels[i][:, j] * factor, 0, image.shape[1 - j] - 1).astype(int) for j in (0, 1))
+        np.add.at(total, model.seen[i], image[y, x])
+        np.add.at(count, model.seen[i], 1)
+    return (np.clip(total / np.maximum(count, 1)[:, None], 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,187 @@
+"""What several depth maps say of each other: reprojection, agreement, occlusion, filling."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..job import Camera
+from .matching import Planes, pixel_grid, sample, transfer
+from .patchmatch import slopes
+
+FILL_SIZE = 1000
+"""Pixels; larger images are filled at half their size."""
+
+
+def reproject(w: torch.Tensor, source: Camera, target: Camera, size: tuple[int, int]) -> torch.Tensor:
+    """Inverse depth (H, W) of ``source`` as ``target`` would see it at ``size``: the nearest wins, 0 where nothing lands.
+
+    Points are splatted on the 2×2 pixels around them, so that a surface seen at like scale stays closed.
+    """
+    h, wide = w.shape
+    th, tw = size
+    a, b = transfer(source, target, w.device)
+    q = torch.einsum("ij,jhw->ihw", a, pixel_grid(h, wide, w.device)) + b[:, None, None] * w
+    there = (w > 0) & (q[2] > 1e-6)
+    z = q[2].clamp_min(1e-6)
+    u, v = q[0] / z - 0.5, q[1] / z - 0.5
+    inverse = w / z
+    out = torch.zeros(th * tw, device=w.device)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            x, y = u.floor() + dx, v.floor() + dy
+            ok = there & (x >= 0) & (x < tw) & (y >= 0) & (y < th)
+            index = (y.clamp(0, th - 1) * tw + x.clamp(0, tw - 1)).long()
+            out.scatter_reduce_(0, index[ok], inverse[ok], "amax")
+    return out.reshape(th, tw)
+
+
+def compare(w: torch.Tensor, source: Camera, other: torch.Tensor, target: Camera) -> tuple[torch.Tensor, torch.Tensor]:
+    """How each pixel of ``source`` (inverse depth w) stands to the map ``other`` of ``target``; both (H, W).
+
+    ratio: the other's depth over the pixel's depth there, 1 = the same surface, below 1 = hidden behind it, above 1 = it stands
+    in what the other sees as free space; 0 where the pixel falls outside. shift: pixels between the pixel and where
+    the other's depth, brought back, lands (forward-backward check); inf outside.
+    """
+    h, wide = w.shape
+    a, b = transfer(source, target, w.device)
+    pixels = pixel_grid(h, wide, w.device)
+    q = torch.einsum("ij,jhw->ihw", a, pixels) + b[:, None, None] * w
+    z = q[2].clamp_min(1e-6)
+    u, v = q[0] / z, q[1] / z
+    th, tw = other.shape
+    inside = (w > 0) & (q[2] > 1e-6) & (u > 0) & (u < tw) & (v > 0) & (v < th)
+    seen = sample(other[None], u, v, mode="nearest")[0]
+    inside &= seen > 0
+    ratio = torch.where(inside, (w / z) / seen.clamp_min(1e-9), torch.zeros_like(w))
+    back_a, back_b = transfer(target, source, w.device)
+    back = torch.einsum("ij,jhw->ihw", back_a, torch.stack([u, v, torch.ones_like(u)])) + back_b[:, None, None] * seen
+    back_z = back[2].clamp_min(1e-6)
+    shift = ((back[0] / back_z - pixels[0]) ** 2 + (back[1] / back_z - pixels[1]) ** 2).sqrt()
+    inside &= back[2] > 1e-6
+    return ratio, torch.where(inside, shift, torch.full_like(shift, float("inf")))
+
+
+def weighted_median(
+    values: torch.Tensor,
+    weights: torch.Tensor,
+    image: torch.Tensor,
+    radius: int,
+    stride: int,
+    sigma: float,
+    only: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Edge-aware weighted median (H, W) of ``values``: neighbours count by ``weights`` and by likeness of colour (3, H, W).
+
+    Pixels outside ``only`` (H, W) keep their value.
+    """
+    h, w = values.shape
+    pad = radius * stride
+    stacked = F.pad(torch.cat([values[None], weights[None], image])[None], [pad] * 4, mode="replicate")[0]
+    out = values.clone()
+    steps = [i * stride for i in range(-radius, radius + 1)]
+    for top in range(0, h, 64):
+        n = min(64, h - top)
+        here = torch.ones_like(values[top : top + n], dtype=torch.bool) if only is None else only[top : top + n]
+        if not bool(here.any()):
+            continue
+        middle = image[:, top : top + n][:, here]
+        found, weight = [], []
+        for y in steps:
+            for x in steps:
+                patch = stacked[:, pad + top + y : pad + top + y + n, pad + x : pad + x + w][:, here]
+                unlike = ((patch[2:] - middle) ** 2).sum(0) / (2 * sigma**2)
+                found.append(patch[0])
+                weight.append(patch[1] * torch.exp(-unlike))
+        found, weight = torch.stack(found, -1), torch.stack(weight, -1) + 1e-9
+        found, order = found.sort(-1)
+        share = weight.gather(-1, order).cumsum(-1)
+        index = (share >= share[..., -1:] * 0.5).float().argmax(-1, keepdim=True)
+        out[top : top + n][here] = found.gather(-1, index)[..., 0]
+    return out
+
+
+def support(planes: Planes, radius: int = 2, stride: int = 2, tolerance: float = 0.006) -> torch.Tensor:
+    """Share (H, W) of the pixels around each that its plane predicts within a relative ``tolerance``."""
+    h, w = planes.w.shape
+    pad = radius * stride
+    padded = F.pad(planes.w[None, None], [pad] * 4, mode="replicate")[0, 0]
+    total = torch.zeros_like(planes.w)
+    steps = [i * stride for i in range(-radius, radius + 1)]
+    for y in steps:
+        for x in steps:
+            here = padded[pad + y : pad + y + h, pad + x : pad + x + w]
+            total += ((here - planes.w - x * planes.du - y * planes.dv).abs() < tolerance * planes.w).float()
+    return (total - 1) / (len(steps) ** 2 - 1)
+
+
+def specks(w: torch.Tensor, area: float = 1e-4, jump: float = 0.01) -> torch.Tensor:
+    """(H, W) bool: pixels in patches smaller than ``area`` (of the image) with a relative ``jump`` of depth all around."""
+    logs = np.round(np.log(np.maximum(w.cpu().numpy(), 1e-12)) / jump * 10)
+    logs = np.clip(logs - np.median(logs), -32000, 32000).astype(np.int16)
+    clean = logs.copy()
+    cv2.filterSpeckles(clean, 32767, max(4, int(area * logs.size)), 10)
+    return torch.from_numpy(clean == 32767).to(w.device)
+
+
+def fill(w: torch.Tensor, known: torch.Tensor, image: torch.Tensor, fall: float = 0.12, colour: float = 6.0) -> torch.Tensor:
+    """Inverse depth (H, W) for every pixel: known ones keep theirs, the others extend a surface nearby.
+
+    Each unknown pixel takes the smoothed plane of a known pixel that is near, like in colour and rather behind than in front
+    (what no other photo sees was hidden, so it is background). Found by jump flooding (Rong & Tan 2006). known: (H, W) bool.
+    image: (3, H, W). fall: weight of a distance of the whole image against ``colour`` for a difference of 1 in RGB.
+    """
+    h, width = w.shape
+    if max(h, width) > FILL_SIZE and bool(known[::2, ::2].any()):
+        half = fill(w[::2, ::2], known[::2, ::2], image[:, ::2, ::2], fall, colour)
+        twice = half.repeat_interleave(2, 0).repeat_interleave(2, 1)[:h, :width]
+        return torch.where(known, w, twice)
+    smooth = torch.where(known, w, torch.zeros_like(w))
+    du, dv = slopes(smooth, 4, 0.02)
+    low, high = w[known].min(), w[known].max()
+    features = torch.cat([F.avg_pool2d(image[None], 5, 1, 2, count_include_pad=False)[0], pixel_grid(h, width, w.device)[:2]])
+    planes = torch.stack([smooth, du, dv])
+    pixels = torch.arange(h * width, device=w.device).reshape(h, width)
+    source = torch.where(known, pixels, torch.full_like(pixels, -1))
+    typical = w[known].median()
+    best = torch.where(known, torch.zeros_like(w), torch.full_like(w, float("inf")))
+    step = 1 << max(0, (max(h, width) - 1).bit_length() - 1)
+    sizes = []
+    while step >= 1:
+        sizes.append(step)
+        step //= 2
+    for size in [*sizes, 2, 1]:
+        for dy in (-size, 0, size):
+            for dx in (-size, 0, size):
+                if dx == dy == 0:
+                    continue
+                candidate = _moved(source, dx, dy)
+                chosen = candidate.clamp_min(0)
+                there = features.reshape(5, -1)[:, chosen.reshape(-1)].reshape(5, h, width)
+                apart = ((there[3:] - features[3:]) ** 2).sum(0).sqrt() / max(h, width)
+                unlike = (there[:3] - features[:3]).abs().amax(0)
+                nearness = 0.4 * (smooth.reshape(-1)[chosen.reshape(-1)].reshape(h, width) / typical).clamp(0.5, 2.0)
+                score = apart / fall + colour * unlike + nearness
+                better = (candidate >= 0) & (score < best) & ~known
+                best, source = torch.where(better, score, best), torch.where(better, candidate, source)
+    chosen = source.clamp_min(0).reshape(-1)
+    value, du, dv = planes.reshape(3, -1)[:, chosen].reshape(3, h, width)
+    offset = features[3:] - features[3:].reshape(2, -1)[:, chosen].reshape(2, h, width)
+    extended = (value + du * offset[0] + dv * offset[1]).clamp(float(low), float(high))
+    extended = torch.minimum(torch.maximum(extended, 0.7 * value), 1.4 * value)
+    result = torch.where(known, w, extended)
+    return torch.where(known, w, weighted_median(result, torch.ones_like(w), image, 2, 4, 0.1, ~known))
+
+
+def _moved(values: torch.Tensor, dx: int, dy: int) -> torch.Tensor:
+    """values at (+dx, +dy), -1 beyond the border."""
+    h, w = values.shape
+    out = torch.full_like(values, -1)
+    if abs(dx) >= w or abs(dy) >= h:
+        return out
+    ys, yd = slice(max(dy, 0), h + min(dy, 0)), slice(max(-dy, 0), h + min(-dy, 0))
+    xs, xd = slice(max(dx, 0), w + min(dx, 0)), slice(max(-dx, 0), w + min(-dx, 0))
+    out[yd, xd] = values[ys, xs]
+    return out

@@ -1,0 +1,258 @@
+"""Photometric matching: how well pixels of one photo agree with others under a hypothesis of depth.
+
+Two ways: a plane sweep whose windows are sheared in the cost volume (every pixel tries several slants at the
+price of a few additions), and single slanted planes per pixel, as PatchMatch needs them (Bleyer et al. 2011,
+Schönberger et al. 2016). The measure is zero-mean normalised cross-correlation (ZNCC), blind to exposure.
+Inverse depth w = 1/z throughout: a plane in the world is affine in w over the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .. import camera as cams
+from ..job import Camera
+from ..records import Photo
+
+LUMA = (0.299, 0.587, 0.114)
+NOISE = 1e-4
+"""Variance that is taken for noise (sRGB-coded grey, 0..1): windows with less texture say nothing."""
+
+
+@dataclass
+class Frame:
+    """A photo at one level of the pyramid.
+
+    gray: (H, W) float32 around 0. image: (3, H, W). mask: (H, W) bool, where it may be used; whole: everywhere.
+    mean: what was taken off the grey.
+    """
+
+    gray: torch.Tensor
+    image: torch.Tensor
+    mask: torch.Tensor
+    camera: Camera
+    whole: bool = True
+    mean: float = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return tuple(self.gray.shape)
+
+
+def make_frame(photo: Photo, longest: int, device: torch.device) -> Frame:
+    """The photo with its longer side at most ``longest`` pixels, area-averaged."""
+    height, width = photo.image.shape[:2]
+    scale = min(1.0, longest / max(height, width))
+    h, w = max(8, round(height * scale)), max(8, round(width * scale))
+    image = torch.from_numpy(np.ascontiguousarray(photo.image, np.float32)).to(device).permute(2, 0, 1)[None]
+    mask = torch.from_numpy(np.ascontiguousarray(photo.mask)).to(device)[None, None].float()
+    if (h, w) != (height, width):
+        image = F.interpolate(image, (h, w), mode="bilinear", antialias=True, align_corners=False)
+        mask = F.interpolate(mask, (h, w), mode="bilinear", antialias=True, align_corners=False)
+    gray = torch.tensordot(torch.tensor(LUMA, device=device), image[0], 1)
+    mean = float(gray.mean())
+    camera = cams.resized(photo.camera, w, h)
+    return Frame(gray - mean, image[0], mask[0, 0] > 0.99, camera, bool(photo.mask.all()), mean)
+
+
+def transfer(source: Camera, target: Camera, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(A, b) such that a pixel p of inverse depth w in ``source`` lands at A·[p, 1] + b·w (homogeneous) in ``target``.
+
+    The third component times the pixel's depth is its depth in ``target``.
+    """
+    relative = cams.camera_from_world(target) @ cams.world_from_camera(source)
+    k = cams.intrinsics(target)
+    a = k @ relative[:3, :3] @ np.linalg.inv(cams.intrinsics(source))
+    b = k @ relative[:3, 3]
+    return torch.tensor(a, dtype=torch.float32, device=device), torch.tensor(b, dtype=torch.float32, device=device)
+
+
+def pixel_grid(h: int, w: int, device: torch.device) -> torch.Tensor:
+    """(3, H, W) homogeneous pixel centres."""
+    v, u = torch.meshgrid(
+        torch.arange(h, device=device, dtype=torch.float32) + 0.5,
+        torch.arange(w, device=device, dtype=torch.float32) + 0.5,
+        indexing="ij",
+    )
+    return torch.stack([u, v, torch.ones_like(u)])
+
+
+def sample(image: torch.Tensor, u: torch.Tensor, v: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+    """``image`` (C, H, W) at pixels u, v (M, N): (C, M, N); beyond the border its nearest pixel."""
+    h, w = image.shape[-2:]
+    grid = torch.stack([u * (2.0 / w) - 1.0, v * (2.0 / h) - 1.0], dim=-1)
+    return F.grid_sample(image[None], grid[None], mode=mode, padding_mode="border", align_corners=False)[0]
+
+
+def _masked(frame: Frame, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Whether the frame may be used at pixels u, v (M, N)."""
+    if frame.whole:
+        return torch.ones_like(u, dtype=torch.bool)
+    return sample(frame.mask[None].float(), u, v, mode="nearest")[0] > 0.5
+
+
+def disparity_rate(source: Camera, target: Camera, w: float) -> float:
+    """Pixels of ``target`` that a unit of inverse depth moves the middle of ``source``, near inverse depth w."""
+    a, b = transfer(source, target, torch.device("cpu"))
+    p = torch.tensor([source.width / 2, source.height / 2, 1.0])
+    q = (a @ p)[:, None] + b[:, None] * torch.tensor([w, w * 1.01 + 1e-9])
+    if bool((q[2] <= 1e-6).any()):
+        return 0.0
+    uv = q[:2] / q[2]
+    return float((uv[:, 1] - uv[:, 0]).norm() / (w * 0.01 + 1e-9))
+
+
+# --- plane sweep ---------------------------------------------------------------
+
+SHEARS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (0, 2))
+"""Slants of the window, in labels per pixel along x and y. (0, 2): the ground, far more common than a ceiling."""
+
+
+def _slide(volume: torch.Tensor, axis: int, shear: int, radius: int) -> torch.Tensor:
+    """Sum over 2·radius+1 pixels along ``axis`` of a (D, H, W) volume, moving ``shear`` labels with each."""
+    pad = [0, 0, 0, 0, 0, 0]
+    pad[(2 - axis) * 2] = pad[(2 - axis) * 2 + 1] = radius
+    reach = abs(shear) * radius
+    pad[4] = pad[5] = reach
+    padded = F.pad(volume[None], pad, mode="replicate")[0]
+    depth, length = volume.shape[0], volume.shape[axis]
+    total = torch.zeros_like(volume)
+    for offset in range(-radius, radius + 1):
+        start = reach + shear * offset
+        total += padded.narrow(0, start, depth).narrow(axis, radius + offset, length)
+    return total
+
+
+def _window(volume: torch.Tensor, shear: tuple[int, int], radius: int, rows: dict) -> torch.Tensor:
+    """Sum over a square window, sheared; ``rows`` keeps the sums along x for the next shear."""
+    if shear[0] not in rows:
+        rows[shear[0]] = _slide(volume, 2, shear[0], radius)
+    return _slide(rows[shear[0]], 1, shear[1], radius)
+
+
+def sweep_partner(
+    reference: Frame, partner: Frame, labels: torch.Tensor, radius: int, shears=SHEARS
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """ZNCC (D, H, W) of fronto-parallel planes w = labels, the best over all slants of the window, and where it is valid."""
+    h, w = reference.size
+    a, b = transfer(reference.camera, partner.camera, labels.device)
+    base = torch.einsum("ij,jhw->ihw", a, pixel_grid(h, w, labels.device))
+    q = base[None] + (labels[:, None] * b[None])[:, :, None, None]
+    z = q[:, 2].clamp_min(1e-6)
+    u, v = q[:, 0] / z, q[:, 1] / z
+    ph, pw = partner.size
+    depth = len(labels)
+    valid = (q[:, 2] > 1e-6) & (u > 0) & (u < pw) & (v > 0) & (v < ph)
+    valid &= _masked(partner, u.reshape(depth * h, w), v.reshape(depth * h, w)).reshape(depth, h, w)
+    warped = sample(partner.gray[None], u.reshape(depth * h, w), v.reshape(depth * h, w))[0].reshape(depth, h, w)
+    count = float((2 * radius + 1) ** 2)
+    gray = reference.gray[None]
+    mean_f = _window(gray, (0, 0), radius, {}) / count
+    var_f = _window(gray * gray, (0, 0), radius, {}) / count - mean_f**2
+    sums = [(warped, {}), (warped * warped, {}), (warped * gray, {})]
+    best = torch.full_like(warped, -1.0)
+    for shear in shears:
+        g, gg, fg = (_window(volume, shear, radius, rows) / count for volume, rows in sums)
+        var_g = (gg - g * g).clamp_min(0)
+        zncc = (fg - mean_f * g) * torch.rsqrt((var_f.clamp_min(0) + NOISE) * (var_g + NOISE))
+        best = torch.maximum(best, zncc)
+    return best, valid
+
+
+def sweep(reference: Frame, partners: list[Frame], labels: torch.Tensor, radius: int = 2, keep: int = 2) -> torch.Tensor:
+    """Matching cost (H, W, D) in 0..1 of every label: the mean over the ``keep`` partners that agree best.
+
+    A partner in which the point falls out of the frame counts as undecided (cost ½), so that occlusion never looks like a match.
+    """
+    costs = []
+    for partner in partners:
+        zncc, valid = sweep_partner(reference, partner, labels, radius)
+        costs.append(torch.where(valid, (1 - zncc) * 0.5, 0.5).clamp(0, 1))
+    stacked = torch.stack(costs)
+    if len(partners) > keep:
+        stacked = stacked.topk(keep, dim=0, largest=False).values
+    return stacked.mean(0).permute(1, 2, 0).contiguous()
+
+
+# --- slanted planes per pixel ---------------------------------------------------
+
+
+@dataclass
+class Planes:
+    """One plane per pixel: inverse depth w and its slope along u and v (per pixel); all (H, W)."""
+
+    w: torch.Tensor
+    du: torch.Tensor
+    dv: torch.Tensor
+
+
+class SlantedMatcher:
+    """ZNCC of per-pixel slanted windows with weights that follow the photo's edges.
+
+    radius: of the window, in steps of ``stride`` pixels. sigma: how unlike (in RGB) a pixel of the window may be to count.
+    """
+
+    def __init__(self, reference: Frame, partners: list[Frame], radius: int = 2, stride: int = 2, sigma: float = 0.15):
+        self.reference, self.partners = reference, partners
+        device = reference.gray.device
+        steps = [i * stride for i in range(-radius, radius + 1)]
+        self.offsets = [(x, y) for y in steps for x in steps]
+        self.pad = radius * stride
+        self.sigma, self.spread = sigma, max(1.0, 1.0 * self.pad)
+        offsets = torch.tensor(self.offsets, dtype=torch.float32, device=device)
+        self.basis = torch.cat([torch.ones(1, len(self.offsets), device=device), offsets.T])  # (3, K)
+        self.transfers = [transfer(reference.camera, partner.camera, device) for partner in partners]
+        stacked = torch.cat([reference.image, reference.gray[None]])
+        self.padded = F.pad(stacked[None], [self.pad] * 4, mode="replicate")[0]
+
+    def window(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """For a band of rows: weights (N, K) summing to 1, weighted zero-mean grey (N, K), its variance (N,)."""
+        w = self.reference.size[1]
+        n = rows.stop - rows.start
+        centre = self.padded[:3, self.pad + rows.start : self.pad + rows.stop, self.pad : self.pad + w]
+        weights, grays = [], []
+        for x, y in self.offsets:
+            top, left = self.pad + rows.start + y, self.pad + x
+            patch = self.padded[:, top : top + n, left : left + w]
+            unlike = ((patch[:3] - centre) ** 2).sum(0) / (2 * self.sigma**2)
+            weights.append(torch.exp(-unlike - (x * x + y * y) / (2 * self.spread**2)))
+            grays.append(patch[3])
+        weight = torch.stack(weights, -1).reshape(n * w, -1)
+        gray = torch.stack(grays, -1).reshape(n * w, -1)
+        weight = weight / weight.sum(-1, keepdim=True)
+        gray = gray - (weight * gray).sum(-1, keepdim=True)
+        weighted = weight * gray
+        return weight, weighted, (weighted * gray).sum(-1)
+
+    def zncc(self, window, planes: Planes, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """ZNCC (P, N) of planes at pixels (3, N) against each partner, and whether the centre falls inside it (P, N)."""
+        weight, weighted, variance = window
+        scores, inside = [], []
+        for (a, b), partner in zip(self.transfers, self.partners):
+            ph, pw = partner.size
+            q = a @ pixels + b[:, None] * planes.w
+            qx = a[:, :1] + b[:, None] * planes.du
+            qy = a[:, 1:2] + b[:, None] * planes.dv
+            z = 1.0 / q[2].clamp_min(1e-6)
+            u, v = q[0] * z, q[1] * z
+            # the window's warp, linearised at its centre
+            jacobian = torch.stack(
+                [
+                    torch.stack([u * (2 / pw) - 1, (qx[0] - u * qx[2]) * z * (2 / pw), (qy[0] - u * qy[2]) * z * (2 / pw)]),
+                    torch.stack([v * (2 / ph) - 1, (qx[1] - v * qx[2]) * z * (2 / ph), (qy[1] - v * qy[2]) * z * (2 / ph)]),
+                ]
+            )  # (2, 3, N)
+            grid = torch.matmul(jacobian.permute(2, 0, 1).reshape(-1, 3), self.basis)  # (N·2, K)
+            grid = grid.reshape(-1, 2, grid.shape[-1]).transpose(1, 2)  # (N, K, 2)
+            g = F.grid_sample(partner.gray[None, None], grid[None], padding_mode="border", align_corners=False)[0, 0]
+            mean = (weight * g).sum(-1)
+            var = ((weight * g) * g).sum(-1) - mean * mean
+            scores.append((weighted * g).sum(-1) * torch.rsqrt((variance + NOISE) * (var.clamp_min(0) + NOISE)))
+            usable = _masked(partner, u[None], v[None])[0]
+            inside.append((q[2] > 1e-6) & (u > 0) & (u < pw) & (v > 0) & (v < ph) & usable)
+        return torch.stack(scores), torch.stack(inside)

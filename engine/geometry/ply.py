@@ -1,0 +1,61 @@
+"""Point clouds as PLY files (binary, little endian), as MeshLab, Blender and trimesh read them."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from plyfile import PlyData, PlyElement, PlyParseError
+
+from ..progress import EngineError
+from ..records import PointCloud
+
+_LAYOUT = [
+    *((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")),
+    *((name, "u1") for name in ("red", "green", "blue")),
+    ("confidence", "<f4"),
+    ("source", "<i2"),
+]
+
+
+def write(path: str | os.PathLike, cloud: PointCloud) -> None:
+    """Write ``cloud`` to ``path``, exactly there; renaming into place is the caller's concern."""
+    rows = np.empty(len(cloud), dtype=_LAYOUT)
+    vectors = np.concatenate([cloud.points, cloud.normals], axis=1)
+    for axis, (name, _) in enumerate(_LAYOUT[:6]):
+        rows[name] = vectors[:, axis]
+    for axis, name in enumerate(("red", "green", "blue")):
+        rows[name] = cloud.colors[:, axis]
+    rows["confidence"], rows["source"] = cloud.confidence, cloud.source
+    PlyData([PlyElement.describe(rows, "vertex")], text=False, byte_order="<").write(os.fspath(path))
+
+
+def read(path: str | os.PathLike) -> PointCloud:
+    """The cloud of a PLY file. Colours default to grey, confidence to 1, normals and source to 0.
+
+    Raises EngineError when the file is missing, is no PLY file or holds no vertices with x, y and z.
+    """
+    try:
+        vertex = PlyData.read(os.fspath(path))["vertex"].data
+    except FileNotFoundError:
+        raise EngineError(f"There is no point cloud at {path}; run the job again to make it.", "cloud") from None
+    except OSError as error:
+        raise EngineError(f"The point cloud {path} cannot be read ({error.strerror}); check the file.", "cloud") from None
+    except (PlyParseError, KeyError, ValueError, IndexError, MemoryError, OverflowError):
+        raise EngineError(f"{path} is not a point cloud in PLY format; export it again as .ply with vertices.", "cloud") from None
+    names = vertex.dtype.names or ()
+    if any(vertex.dtype[name].kind not in "iuf" for name in names if name in dict(_LAYOUT)) or not {"x", "y", "z"} <= set(names):
+        raise EngineError(f"{path} has no vertices with x, y and z; export it again as .ply with vertices.", "cloud")
+
+    def columns(wanted: tuple[str, ...], dtype, default) -> np.ndarray:
+        if set(wanted) <= set(names):
+            return np.stack([np.asarray(vertex[name]) for name in wanted], axis=1).astype(dtype)
+        return np.full((len(vertex), len(wanted)), default, dtype)
+
+    return PointCloud(
+        points=columns(("x", "y", "z"), np.float32, 0),
+        colors=columns(("red", "green", "blue"), np.uint8, 128),
+        normals=columns(("nx", "ny", "nz"), np.float32, 0),
+        confidence=columns(("confidence",), np.float32, 1)[:, 0],
+        source=columns(("source",), np.int16, 0)[:, 0],
+    )

@@ -1,0 +1,287 @@
+"""Dense depth of every photo from the others: multi-view stereo for few, wide-apart photos.
+
+Steps: a plane sweep with slanted windows and semi-global aggregation on small images; slanted-plane PatchMatch on
+larger ones, each photo seeded with what the others found; agreement of all depth maps; confidence; filling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..job import Camera
+from ..progress import Progress
+from ..records import Photo, View
+from . import aggregation, consistency, matching, patchmatch, ranges, sky
+
+COARSE = 224
+"""Longer side, in pixels, of the images of the plane sweep."""
+FAR = 0.08
+"""Cost of infinity when the known points of the scene are all near; between them and infinity, a part of it."""
+MAX_LABELS = 256
+LARGE = 1000
+"""Longer side, in pixels, of a photo whose last pass is kept short."""
+P1, P2 = 0.03, 0.25
+AGREE = 0.01
+"""Relative difference of depth within which two photos agree."""
+SHIFT = 0.003
+"""Farthest, as a share of the image's longer side, a pixel may land from itself after going to another photo and back."""
+AGREEMENT = (-3.7, -2.1, -1.6, -0.5)
+"""Log-odds of a depth's being right with 0, 1, 2, 3 and more photos that agree."""
+GOOD_COST = 0.13
+"""Matching cost that speaks neither for nor against a depth."""
+UNSURE = 0.45
+"""Confidence below which a depth is replaced by what its surroundings suggest."""
+
+
+@dataclass(eq=False)
+class _State:
+    """What is known of one photo while its depth is made. w: inverse depth at the current level; cost: matching cost."""
+
+    photo: Photo
+    scope: ranges.Scope
+    given: bool
+    camera: Camera | None = None
+    w: torch.Tensor | None = None
+    cost: torch.Tensor | None = None
+    agree: torch.Tensor | None = None
+
+
+def estimate(photos: list[Photo], device: torch.device, progress: Progress, sparse: np.ndarray | None = None) -> list[View]:
+    """Depth and confidence of every photo.
+
+    photos: with cameras; those with ``depth`` keep it as it is (confidence 1) and help the others. sparse: (N, 3) world
+    points of the scene, if some are known; they bound the search. Returns one View a photo, in their order.
+    A photo that shares too little with the others gets what they know of its sight, with a warning.
+    """
+    if not photos:
+        return []
+    if sparse is None or len(sparse) < ranges.MIN_POINTS:
+        sparse = ranges.sparse_points(photos, progress) if len(photos) > 1 else np.zeros((0, 3))
+    states = [_State(p, s, p.depth is not None) for p, s in zip(photos, ranges.scopes(photos, np.asarray(sparse, np.float64)))]
+    work = [s for s in states if not s.given and s.scope.partners]
+    sizes = _sizes(photos)
+    passes = len(sizes)
+    total = max(1, len(work) * passes)
+    for stage in range(passes):
+        frames = _frames(states, sizes[stage], device)
+        results = []
+        for number, state in enumerate(work):
+            done = stage * len(work) + number
+
+            def tick(part: float, done=done) -> None:
+                progress.step(done + part, total)
+
+            results.append(
+                _sweep(state, frames, states, tick) if stage == 0 else _refine(state, frames, states, passes - stage, tick)
+            )
+        for state, (w, cost) in zip(work, results):
+            state.w, state.cost = w, cost
+        for state, frame in zip(states, frames):
+            state.camera = frame.camera
+            if state.given:
+                state.w = _given(state.photo, frame.size, device)
+        _judge(states, work)
+    return _finish(states, work, frames, progress)
+
+
+def _sizes(photos: list[Photo]) -> list[int]:
+    """Longer sides of the images of each pass: the plane sweep's, then doublings up to the photos' own."""
+    full = max(max(photo.image.shape[:2]) for photo in photos)
+    sizes = [full]
+    while sizes[0] > 1.6 * COARSE or (len(sizes) < 2 and full > 96):
+        sizes.insert(0, sizes[0] // 2)
+    sizes[0] = min(sizes[0], COARSE)
+    return [*sizes, full] if len(sizes) == 1 else sizes
+
+
+def _frames(states: list[_State], longest: int, device: torch.device) -> list[matching.Frame]:
+    return [matching.make_frame(state.photo, longest, device) for state in states]
+
+
+def _given(photo: Photo, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """Inverse depth (H, W) of a given depth map; sky and unknown are 0."""
+    depth = torch.from_numpy(np.ascontiguousarray(photo.depth, np.float32)).to(device)
+    w = torch.where(torch.isfinite(depth) & (depth > 0), 1 / depth.clamp_min(1e-12), torch.zeros_like(depth))
+    return F.interpolate(w[None, None], size, mode="nearest-exact")[0, 0]
+
+
+def _sweep(state: _State, frames, states, tick):
+    """Plane sweep and semi-global aggregation: inverse depth and cost (H, W) of the small image."""
+    here = frames[states.index(state)]
+    partners = [frames[j] for j in state.scope.partners]
+    labels = _labels(state, here, partners)
+    cost = matching.sweep(here, partners, labels)
+    if state.scope.least > 0:
+        cost += FAR * (1 - labels / state.scope.least).clamp_min(0)
+    tick(0.6)
+    position, _ = aggregation.winners(aggregation.semi_global(cost, here.image, P1, P2))
+    tick(1.0)
+    return position * (labels[1] - labels[0]), _interpolated(cost, position)
+
+
+def _labels(state: _State, here, partners) -> torch.Tensor:
+    """Inverse depths from infinity to the nearest, about a pixel of the second-nearest partner apart."""
+    largest = state.scope.largest
+    count = int(np.clip(np.ceil(largest / _pixel_step(state, here, partners)), 48, MAX_LABELS))
+    return torch.linspace(0.0, largest, count, device=here.gray.device)
+
+
+def _pixel_step(state: _State, here, partners) -> float:
+    """Inverse depth that moves a point by about a pixel in the second-nearest partner."""
+    rates = [matching.disparity_rate(here.camera, p.camera, state.scope.largest / 1.5) for p in partners]
+    rates = sorted(rate for rate in rates if rate > 0)
+    return 1.0 / rates[min(1, len(rates) - 1)] if rates else state.scope.largest / 100
+
+
+def _interpolated(cost: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    index = position.round().long().clamp(0, cost.shape[-1] - 1)
+    return cost.gather(-1, index[..., None])[..., 0]
+
+
+def _refine(state: _State, frames, states, left: int, tick):
+    """PatchMatch at a level, from the level below: inverse depth and cost (H, W). left: levels to go, this one included."""
+    here = frames[states.index(state)]
+    partners = [frames[j] for j in state.scope.partners]
+    start = consistency.weighted_median(state.w, state.agree * 0.9 + 0.1, _shrunk(here.image, state.w.shape), 2, 1, 0.15)
+    du, dv = patchmatch.slopes(start)
+    planes = patchmatch.resize_planes(matching.Planes(start, du, dv), here.size)
+    proposals, weights = [], []
+    for j in state.scope.partners:
+        other = states[j]
+        if other.w is None:
+            weights.append(torch.ones(here.size, device=planes.w.device))
+            continue
+        trusted = other.w if other.given else torch.where(other.agree > 0, other.w, torch.zeros_like(other.w))
+        seen = consistency.reproject(trusted, other.camera, state.camera, state.w.shape)
+        proposals.append(_resized(seen, here.size, "nearest-exact"))
+        ratio, _ = consistency.compare(state.w, state.camera, other.w, other.camera)
+        hidden = ((ratio > 0) & (ratio < 0.97)).float()
+        weights.append(1 - 0.5 * _resized(hidden, here.size, "bilinear"))
+    step = _pixel_step(state, here, partners)
+    matcher = matching.SlantedMatcher(here, partners, radius=2, stride=2 if left == 1 else 1)
+    refiner = patchmatch.Refiner(matcher, step, (0.0, state.scope.largest * 1.1), torch.stack(weights))
+    proposals = [proposal.where(proposal > 0, planes.w) for proposal in proposals]
+    # the last doubling of a large photo only polishes
+    iterations = 3 if left > 1 else 2 if max(here.size) <= LARGE else 1
+    planes, cost = refiner.run(planes, proposals, iterations, 0.05, tick)
+    return planes.w, cost
+
+
+def _shrunk(image: torch.Tensor, size) -> torch.Tensor:
+    return F.interpolate(image[None], tuple(size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def _resized(values: torch.Tensor, size, mode: str) -> torch.Tensor:
+    extra = {"align_corners": False} if mode == "bilinear" else {}
+    return F.interpolate(values[None, None], tuple(size), mode=mode, **extra)[0, 0]
+
+
+def _judge(states: list[_State], work: list[_State]) -> None:
+    """How far the partners' depth maps agree with each pixel of each photo, as a map in ``agree`` (about the number of them)."""
+    found = []
+    for state in work:
+        total = torch.zeros_like(state.w)
+        for j in state.scope.partners:
+            other = states[j]
+            if other.w is None:
+                continue
+            ratio, shift = consistency.compare(state.w, state.camera, other.w, other.camera)
+            total += ((ratio - 1).abs() < AGREE).float() * (shift < SHIFT * max(state.w.shape)).float()
+        found.append(total)
+    for state, total in zip(work, found):
+        state.agree = total
+
+
+def _confidence(state: _State) -> torch.Tensor:
+    """(H, W) 0..1, the chance that the depth is right: a logistic model of what was measured, fitted on rendered scenes.
+
+    It looks at the number of photos that agree, at the share of the surroundings that continue the surface, and at the
+    matching cost; specks of depth unlike all around them are doubted.
+    """
+    du, dv = patchmatch.slopes(state.w)
+    support = consistency.support(matching.Planes(state.w, du, dv))
+    many = torch.tensor(AGREEMENT, device=state.w.device)[state.agree.long().clamp(0, len(AGREEMENT) - 1)]
+    good = ((GOOD_COST - state.cost) / GOOD_COST).clamp(-3, 1)
+    confidence = torch.sigmoid(many + 4.5 * support + torch.where(good > 0, 4.0 * good, 0.9 * good)).clamp_max(0.98)
+    return torch.where(consistency.specks(state.w), confidence * 0.3, confidence)
+
+
+def _finish(states: list[_State], work: list[_State], frames, progress: Progress) -> list[View]:
+    """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
+    certain = [state.w is not None and not state.given and _confidence(state) for state in states]
+    views = []
+    for index, state in enumerate(states):
+        progress.check()
+        photo = state.photo
+        if state.given:
+            depth, confidence = _kept(photo)
+        else:
+            w, confidence = _completed(index, states, certain, frames)
+            w, confidence = (_resized(x, photo.image.shape[:2], "nearest-exact") for x in (w, confidence))
+            depth = torch.where(w > 0, 1 / w.clamp_min(1e-12), torch.full_like(w, float("inf"))).cpu().numpy()
+            confidence = confidence.cpu().numpy()
+        if state not in work and not state.given:
+            progress.warn(
+                f"{photo.name} shares too little with the other photos for its depth to be measured; its depth is a guess. "
+                "Add a photo taken a step to its side, or give its depth."
+            )
+        views.append(View(photo.name, photo.image, photo.camera, photo.mask, depth, confidence))
+    return views
+
+
+def _kept(photo: Photo) -> tuple[np.ndarray, np.ndarray]:
+    """A given depth map and its confidence; what is no depth becomes unknown."""
+    depth = np.where(photo.depth > 0, photo.depth, 0).astype(np.float32)
+    return depth, (depth > 0).astype(np.float32)
+
+
+def _completed(index: int, states, certain, frames) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverse depth (0 = sky) and confidence (H, W) of one photo, every pixel given a value."""
+    state, frame = states[index], frames[index]
+    seen, trust = _seen_by_others(index, states, certain, frame)
+    if state.w is None:
+        w, confidence = seen, trust * 0.5
+        flat = 1.0 / ranges.middle([s.photo for s in states], index, state.scope.known)
+        if not bool((w > 0).any()):
+            return torch.full(frame.size, flat, device=frame.gray.device), torch.full(frame.size, 0.02, device=frame.gray.device)
+    else:
+        w, confidence = state.w, certain[index]
+        better = (confidence < UNSURE) & (trust > 0.5)
+        w, confidence = torch.where(better, seen, w), torch.where(better, trust * 0.7, confidence)
+    known = (confidence >= UNSURE) & (w > 0)
+    if not bool(known.any()):
+        return w, confidence * 0.5
+    # small islands in the unknown are mostly wrong, and nothing is spread from larger ones either
+    islands = torch.where(known, w, torch.zeros_like(w))
+    known &= ~(consistency.specks(islands, area=3e-4) & (confidence < 0.9))
+    sources = known & ~consistency.specks(islands, area=1e-3)
+    if not bool(known.any()):
+        return w, confidence * 0.5
+    filled = consistency.fill(w, sources if bool(sources.any()) else known, frame.image)
+    w = torch.where(known, w, filled)
+    confidence = torch.where(known, confidence, confidence.clamp(0.02, 0.2))
+    if state.w is not None:
+        partners = [frames[j] for j in state.scope.partners]
+        blue = torch.from_numpy(
+            sky.find(frame, partners, (state.agree > 0) & (confidence > 0.5) & (state.cost < 2 * GOOD_COST))
+        ).to(w.device)
+        w, confidence = torch.where(blue, torch.zeros_like(w), w), torch.where(blue, torch.full_like(w, 0.7), confidence)
+    return w, confidence
+
+
+def _seen_by_others(index: int, states, certain, frame) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the other photos' sure depths say of this photo: inverse depth, 0 = nothing, and confidence (H, W)."""
+    best, trust = torch.zeros(frame.size, device=frame.gray.device), torch.zeros(frame.size, device=frame.gray.device)
+    for j, other in enumerate(states):
+        if j == index or other.w is None:
+            continue
+        sure = (other.w > 0).float() if other.given else certain[j]
+        kept = torch.where(sure >= 0.6, other.w, torch.zeros_like(sure))
+        seen = consistency.reproject(kept, other.camera, frame.camera, frame.size)
+        nearer = seen > best
+        best, trust = torch.where(nearer, seen, best), torch.where(nearer, torch.full_like(trust, 0.7), trust)
+    return best, trust
