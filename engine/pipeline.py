@@ -209,13 +209,14 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
     store.begin("frames", key, ("frames", "depth", "provenance", "condition"))
     geometry = load_geometry(store.root)
     backend = open_backend(what.generator.backend, device)
+    warper = Warper(geometry.views, device, geometry.cloud, what.conditioning.levels)
     remembered: list[View] = []
     done = 0
     for segment in memory.segments(what.path, SEGMENT):
         if not all(_is_stored(store, what, item) for item in segment):
-            views = memory.retrieve(geometry.views, [item.camera for item in segment], device) + remembered
-            warper = Warper(views, device, geometry.cloud, what.conditioning.levels)
-            _make_segment(store, what, segment, warper, views, backend, progress, done)
+            chosen = memory.retrieve(warper, [item.camera for item in segment])
+            views = [geometry.views[index] for index in chosen] + remembered
+            _make_segment(store, what, segment, warper.choose(chosen, remembered), views, backend, progress, done)
         done += len(segment)
         progress.step(done, len(what.path))
         remembered = memory.remember(remembered, _stored_view(store, what, segment[-1]))

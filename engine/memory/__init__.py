@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
-from .. import camera as pinhole
 from ..conditioning import Warper
 from ..job import Camera, PathFrame
 from ..records import View
@@ -23,8 +21,6 @@ MAX_REMEMBERED = 4
 """Generated views that are carried along; older ones are forgotten."""
 GENERATED_CONFIDENCE = 0.15
 """Depth confidence of generated pixels: below anything a photo saw."""
-INDEX_WIDTH = 160
-"""Width in pixels of the index render that measures contributions."""
 
 
 def segments(path: Sequence[PathFrame], length: int) -> Iterator[Sequence[PathFrame]]:
@@ -33,20 +29,18 @@ def segments(path: Sequence[PathFrame], length: int) -> Iterator[Sequence[PathFr
         yield path[start : start + length]
 
 
-def retrieve(views: list[View], cameras: list[Camera], device: torch.device, most: int = MAX_REFERENCES) -> list[View]:
-    """The at most ``most`` views that contribute most visible pixels to ``cameras``, in their original order.
+def retrieve(warper: Warper, cameras: Sequence[Camera], most: int = MAX_REFERENCES) -> list[int]:
+    """The at most ``most`` sources of ``warper`` that contribute most visible pixels to ``cameras``, in their original order.
 
     Visible means: measured in an index render with an occlusion test, at the segment's first, middle and last camera.
     """
-    if len(views) <= most:
-        return list(views)
-    warper = Warper(views, device)
-    contribution = np.zeros(len(views))
-    for camera in {0: cameras[0], 1: cameras[len(cameras) // 2], 2: cameras[-1]}.values():
-        small = pinhole.resized(camera, INDEX_WIDTH, max(1, round(INDEX_WIDTH * camera.height / camera.width)))
-        contribution += warper.visible_contribution(small)
-    best = np.argsort(-contribution, kind="stable")[:most]
-    return [views[index] for index in sorted(best)]
+    count = len(warper.sources)
+    if count <= most:
+        return list(range(count))
+    contribution = np.zeros(count)
+    for index in sorted({0, len(cameras) // 2, len(cameras) - 1}):
+        contribution += warper.visible_contribution(cameras[index])
+    return sorted(np.argsort(-contribution, kind="stable")[:most].tolist())
 
 
 def generated_view(name: str, camera: Camera, frame: np.ndarray, depth: np.ndarray, holes: np.ndarray) -> View | None:

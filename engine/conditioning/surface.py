@@ -1,0 +1,223 @@
+"""Where a target's rays meet the scene: a first guess from splatted points, made exact on the sources' continuous surfaces."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..job import Camera
+from .fill import dilate_max, dilate_min, fill_depth
+from .lookup import Rays, intersect
+from .source import Source
+from .splat import Points, halve, splat, unpack
+from .suppress import REACH, leaked
+
+MAX_LEVELS = 7
+COVER = 0.6
+"""A coarse cell is filled by a point whose footprint spans at least this share of it."""
+AGREE = 0.03
+"""Sources whose surfaces lie within this (relative) of the best one's are blended."""
+EDGE = 0.03
+"""Relative depth step that makes another hypothesis worth a try."""
+
+ALONE = 8
+"""A pixel beside a depth edge needs this many of its 5×5 neighbours (itself included) on its surface."""
+
+
+@dataclass
+class Proxy:
+    """A first guess of the depth, (H, W) each, +inf where there is none.
+
+    depth: the suppressed samples, empty cells taken from the coarser levels. front: the nearest surface that could reach it.
+    index: of the point that gave ``depth``, -1 where there is none.
+    """
+
+    depth: Tensor
+    front: Tensor
+    index: Tensor
+
+
+def typical_footprint(points: Points) -> float:
+    """A high quantile of the points' spacing, px; the surface is dense at the level of this cell size."""
+    if not len(points):
+        return 1.0
+    some = points.footprint[:: max(1, len(points) // 20_000)].sort().values
+    return max(float(some[int(0.98 * (len(some) - 1))]), 1.0)
+
+
+def halvings(points: Points, camera: Camera, levels: int) -> int:
+    """How many coarser levels the splat needs at this zoom, unless ``levels`` says so."""
+    wanted = levels or math.ceil(math.log2(typical_footprint(points))) + 1
+    return max(0, min(wanted, MAX_LEVELS, max(camera.width, camera.height).bit_length()))
+
+
+def splat_levels(points: Points, camera: Camera, levels: int) -> Proxy:
+    """Hierarchical splat with occlusion-aware suppression at every level."""
+    count = halvings(points, camera, levels)
+    unit = 1 << count
+    # Points just outside the frame belong to surfaces that reach into it.
+    guard = math.ceil(min(2 * typical_footprint(points), 0.25 * max(camera.width, camera.height)) / unit) * unit
+    height, width = camera.height + 2 * guard, camera.width + 2 * guard
+    column, row = (points.u + guard).floor().long(), (points.v + guard).floor().long()
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    index = inside.nonzero()[:, 0]
+    keys = [splat((row * width + column)[index], points.z[index], height * width).reshape(height, width)]
+    for _ in range(count):
+        keys.append(halve(keys[-1]))
+    footprints = torch.cat([points.footprint[index], points.footprint.new_zeros(1)])
+    first = _compose(keys, footprints, guard, camera)
+    first.index = torch.cat([index, index.new_full((1,), -1)])[first.index]
+    return first
+
+
+def _compose(keys: list[Tensor], footprints: Tensor, guard: int, camera: Camera) -> Proxy:
+    """Suppress each level, then let coarse ones fill what fine ones leave empty."""
+    size = keys[0].shape
+    coarsest = F.max_pool2d(footprints[unpack(keys[-1])[1]][None, None], 3, 1, 1)
+    depth = front = best = None
+    for level, key in enumerate(keys):
+        z, index = unpack(key)
+        spacing = footprints[index]
+        around = _enlarge(coarsest[0, 0], 1 << (len(keys) - 1 - level), z.shape)
+        bad = leaked(z, REACH * torch.maximum(spacing, around) / (1 << level))
+        if level:
+            bad |= spacing < COVER * (1 << level)
+        z = torch.where(bad, torch.full_like(z, torch.inf), z)
+        index = torch.where(bad, torch.full_like(index, -1), index)
+        near = _enlarge(dilate_min(z), 1 << level, size)
+        z, index = _enlarge(z, 1 << level, size), _enlarge(index, 1 << level, size)
+        if depth is None:
+            depth, front, best = z, near, index
+            continue
+        empty = torch.isinf(depth)
+        depth = torch.where(empty, z, depth)
+        best = torch.where(empty, index, best)
+        front = torch.minimum(front, near)
+    crop = (slice(guard, guard + camera.height), slice(guard, guard + camera.width))
+    return Proxy(depth[crop], front[crop], best[crop])
+
+
+def _enlarge(image: Tensor, factor: int, size: torch.Size) -> Tensor:
+    """Each cell repeated ``factor`` times a side, cut to ``size``."""
+    if factor == 1:
+        return image[: size[0], : size[1]]
+    return image.repeat_interleave(factor, 0)[: size[0]].repeat_interleave(factor, 1)[:, : size[1]]
+
+
+@dataclass
+class Solution:
+    """t: z-depth (N,). support, against: votes of the sources for and against a surface there."""
+
+    t: Tensor
+    support: Tensor
+    against: Tensor
+
+    @property
+    def found(self) -> Tensor:
+        """(N,) bool: a surface is there."""
+        return (self.support > 0) & (self.support >= self.against)
+
+
+def solve(sources: list[Source], target: Camera, rays: Rays, guess: Tensor) -> Solution:
+    """Intersect rays with every source's surface near a guess, and agree on one depth: that of the source which measures it best,
+    blended with those that agree."""
+    hits = [intersect(source, target, rays, guess) for source in sources]
+    best, t = torch.zeros_like(guess), guess
+    for hit in hits:
+        better = hit.weight > best
+        t = torch.where(better, hit.t, t)
+        best = torch.where(better, hit.weight, best)
+    total, mean = torch.zeros_like(guess), torch.zeros_like(guess)
+    support, against = torch.zeros_like(guess), torch.zeros_like(guess)
+    for hit in hits:
+        weight = torch.where((hit.t - t).abs() <= AGREE * t, hit.weight / best.clamp(min=1e-30), torch.zeros_like(t)) ** 2
+        total += weight
+        mean += weight * hit.t
+        support += torch.where(weight > 0, hit.confidence, torch.zeros_like(t))
+        against += hit.past
+    t = torch.where(total > 0, mean / total.clamp(min=1e-30), t)
+    return Solution(t, support, against)
+
+
+@dataclass
+class Surface:
+    """(N,) each, N = H·W: t, the z-depth (a smooth guess where nothing was found; 0 when nothing is known at all); found; support
+    and against, the votes; guessed, where a sample lies nearby although no surface was found."""
+
+    t: Tensor
+    found: Tensor
+    support: Tensor
+    against: Tensor
+    guessed: Tensor
+
+
+def trace(sources: list[Source], target: Camera, rays: Rays, points: Points, levels: int) -> Surface:
+    """The front surface along every ray.
+
+    Three hypotheses are tried: the suppressed samples' depth everywhere; where a nearer surface might reach the pixel, that one;
+    where neither holds, the farther surface beside it. A hypothesis holds where the ray really meets a source's surface and
+    not more sources see past it than support it, which makes silhouettes as sharp as the sources'.
+    """
+    first = splat_levels(points, target, levels)
+    depth = first.depth.reshape(-1)
+    guessed = torch.isfinite(depth)
+    if not bool(guessed.any()):
+        zero = torch.zeros_like(depth)
+        return Surface(zero, guessed, zero, zero, guessed)
+    filled = fill_depth(first.depth, guessed.reshape(first.depth.shape)).reshape(-1)
+    best = solve(sources, target, rays, filled)
+    front = first.front.reshape(-1)
+    result = Surface(best.t, best.found, best.support, best.against, guessed)
+    _try(result, sources, target, rays, front, torch.isfinite(front) & (front < best.t * (1 - EDGE)))
+    if bool(result.found.all()) or not bool(result.found.any()):
+        result.t = torch.where(result.found, result.t, filled)
+        return result
+    shape = first.depth.shape
+    sure = torch.where(result.found, result.t, torch.zeros_like(depth)).reshape(shape)
+    radius = int(min(max(2.0, 1.5 * typical_footprint(points)), 16))
+    behind = dilate_max(sure, radius).reshape(-1)
+    _try(result, sources, target, rays, behind, ~result.found & (behind > filled * (1 + EDGE)))
+    filled = fill_depth(sure, sure > 0).reshape(-1)
+    _try(result, sources, target, rays, filled, ~result.found)
+    result.t = torch.where(result.found, result.t, filled)
+    _settle(result, sources, target, rays, shape)
+    return result
+
+
+def _settle(result: Surface, sources: list[Source], target: Camera, rays: Rays, shape: tuple[int, int]) -> None:
+    """Beside depth edges, pixels that few of their 5×5 neighbours stand with take the median's: no speckled silhouettes."""
+    t = result.t.reshape(1, 1, *shape)
+    smallest, largest = -F.max_pool2d(-t, 3, 1, 1), F.max_pool2d(t, 3, 1, 1)
+    index = (largest > smallest * (1 + EDGE)).reshape(-1).nonzero()[:, 0]
+    if not len(index):
+        return
+    padded = F.pad(t, (2, 2, 2, 2), mode="replicate")[0, 0]
+    row, column = torch.div(index, shape[1], rounding_mode="floor"), index % shape[1]
+    around = torch.stack([padded[row + dy, column + dx] for dy in range(5) for dx in range(5)])
+    own = result.t[index]
+    alone = ((around - own).abs() <= EDGE * own).sum(0) < ALONE
+    index, median = index[alone], around[:, alone].median(0).values
+    guess = result.t.clone()
+    guess[index] = median
+    lonely = torch.zeros_like(result.found)
+    lonely[index] = True
+    result.t[index] = median
+    result.found[index] = False
+    _try(result, sources, target, rays, guess, lonely)
+
+
+def _try(result: Surface, sources: list[Source], target: Camera, rays: Rays, guess: Tensor, where: Tensor) -> None:
+    """Take another hypothesis at the pixels ``where`` it holds."""
+    index = where.nonzero()[:, 0]
+    if not len(index):
+        return
+    other = solve(sources, target, rays[index], guess[index])
+    index, keep = index[other.found], other.found
+    result.t[index] = other.t[keep]
+    result.found[index] = True
+    result.support[index] = other.support[keep]
+    result.against[index] = other.against[keep]
