@@ -26,8 +26,12 @@ MANIFEST = ROOT / "blender_manifest.toml"
 SHIPPED = ("closeup_addon", "engine", "operators", "panels")
 BPY = {"4.2": "4.2.23", "4.5": "4.5.15", "5.0": "5.0.1"}
 """Blender as a Python module, in the versions that the extension is tested with."""
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
-"""As engine/__main__.py sets for itself: without them glibc makes large tensors many times slower."""
+TORCH_SETTINGS = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""As engine/__main__.py sets and explains them; tests that use torch in their own process need them too."""
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -50,7 +54,7 @@ def say(message: str) -> None:
 
 def run(*command: object, **extra_env: object) -> int:
     """A command in the repository's root; returns its exit code."""
-    env = {**MALLOC, **os.environ, **{key: str(value) for key, value in extra_env.items()}}
+    env = {**TORCH_SETTINGS, **os.environ, **{key: str(value) for key, value in extra_env.items()}}
     return subprocess.call([str(part) for part in command], cwd=str(ROOT), env=env)
 
 
