@@ -1,0 +1,128 @@
+"""What the .blend remembers: the photos and the settings of the next close-up, at ``scene.closeup``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+BACKENDS = (
+    ("embedded", "Embedded", "The generator that comes with CloseUp; runs on any computer"),
+    ("none", "Photos Only", "What the photos show, with holes filled smoothly; nothing is generated"),
+)
+OUTPUTS = (("png", "PNG", "8-bit sRGB"), ("exr", "OpenEXR", "Half float, linear"))
+TARGETS = (
+    ("AUTO", "Best-Seen Surface", "What the photos show best"),
+    ("CURSOR", "3D Cursor", "The point at the 3D cursor"),
+    ("ACTIVE", "Active Object", "The middle of the active object"),
+)
+EASES = (
+    ("BOTH", "Smooth", "Starts and ends gently"),
+    ("LINEAR", "Constant", "The same zoom in every frame"),
+)
+
+
+PATH = {"options": {"PATH_SUPPORTS_BLEND_RELATIVE"}} if bpy.app.version >= (4, 5) else {}
+"""For properties that hold paths; older versions understand ``//`` without being told."""
+
+
+def _is_camera(_, item) -> bool:
+    return item.type == "CAMERA"
+
+
+class CloseUpPhoto(bpy.types.PropertyGroup):
+    """One photo of the list."""
+
+    filepath: StringProperty(name="Photo", description="The photo's file", subtype="FILE_PATH", **PATH)
+    use: BoolProperty(name="Use", description="Use this photo for close-ups", default=True)
+    camera: PointerProperty(
+        name="Camera",
+        description="The camera that took the photo; solved when there is none",
+        type=bpy.types.Object,
+        poll=_is_camera,
+    )
+    problem: StringProperty(name="Problem", description="Why the photo could not be used")
+
+    def absolute(self) -> Path:
+        """The file's absolute path."""
+        return Path(bpy.path.abspath(self.filepath))
+
+
+class CloseUpSettings(bpy.types.PropertyGroup):
+    """Everything the panels show that is saved with the scene."""
+
+    photos: CollectionProperty(type=CloseUpPhoto)
+    active_photo: IntProperty(name="Active Photo", options={"SKIP_SAVE"})
+    use_camera_photos: BoolProperty(
+        name="Cameras With Photos",
+        description="Also use every camera that has a photo as its background image",
+        default=True,
+    )
+    focal_35mm: FloatProperty(
+        name="Focal Length",
+        description="Focal length of the photos as 35 mm equivalent, for files that do not tell; 0 when unknown",
+        min=0.0,
+        max=5000.0,
+        subtype="NONE",
+    )
+    camera: PointerProperty(
+        name="Camera",
+        description="The animated camera whose frames are made; the scene's camera when empty",
+        type=bpy.types.Object,
+        poll=_is_camera,
+    )
+    use_range: BoolProperty(name="Custom Range", description="Other frames than the scene's range")
+    frame_start: IntProperty(name="Start", description="First frame", default=1, min=0)
+    frame_end: IntProperty(name="End", description="Last frame", default=48, min=0)
+    frame_step: IntProperty(name="Step", description="Every how many frames one is made", default=1, min=1, max=1000)
+    percentage: IntProperty(
+        name="Resolution",
+        description="Size of the frames in percent of the scene's render size",
+        default=100,
+        min=1,
+        max=400,
+        subtype="PERCENTAGE",
+    )
+    backend: EnumProperty(name="Generator", description="What makes the parts no photo shows", items=BACKENDS)
+    seed: IntProperty(name="Seed", description="Another seed makes other details where no photo shows any", min=0)
+    steps: IntProperty(name="Steps", description="Passes of the generator", default=4, min=1, max=64)
+    output: EnumProperty(name="Format", description="File format of the frames", items=OUTPUTS)
+    move_target: EnumProperty(name="Toward", description="What the move goes to", items=TARGETS)
+    move_zoom: FloatProperty(
+        name="Zoom", description="How many times closer the move ends than the photo", default=4.0, min=1.0, max=64.0
+    )
+    move_frames: IntProperty(name="Frames", description="Length of the move", default=48, min=2, max=100_000)
+    move_ease: EnumProperty(name="Ease", description="How the move speeds up and slows down", items=EASES)
+
+    def frame_range(self) -> tuple[int, int, int]:
+        """First frame, last frame, step of the next close-up."""
+        scene = self.id_data
+        if self.use_range:
+            return self.frame_start, self.frame_end, self.frame_step
+        return scene.frame_start, scene.frame_end, scene.frame_step
+
+
+CLASSES = (CloseUpPhoto, CloseUpSettings)
+
+
+def register() -> None:
+    """Add ``scene.closeup``."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.closeup = PointerProperty(type=CloseUpSettings)
+
+
+def unregister() -> None:
+    """Take it away; what is saved in a .blend stays there."""
+    del bpy.types.Scene.closeup
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

@@ -1,0 +1,157 @@
+"""The main button, the one before it, and the one that stops them."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import FloatProperty, IntProperty, StringProperty
+
+from ..closeup_addon import api, gather
+from ..closeup_addon.errors import CloseUpError
+from ..closeup_addon.jobs import queue
+from .common import needs_engine, reported
+
+_FRESH = {"SKIP_SAVE"}
+"""A button means the panel's settings, not what a script asked for before."""
+
+
+class _Job:
+    """What the two operators that run a job share. In background mode they wait; in the interface they never do."""
+
+    bl_options = {"REGISTER"}  # noqa: RUF012 - Blender's way
+
+    name: StringProperty(options=_FRESH, name="Name", description="Name of the shot and its folder; the camera's when empty")
+    folder: StringProperty(
+        options=_FRESH,
+        name="Folder",
+        description="Folder for the job; a new one beside the .blend when empty",
+        subtype="DIR_PATH",
+    )
+    focal_35mm: FloatProperty(
+        options=_FRESH,
+        name="Focal Length",
+        description="35 mm equivalent of photos that do not tell; 0: the panel's setting",
+        min=0.0,
+    )
+    max_size: IntProperty(
+        options=_FRESH,
+        name="Photo Size",
+        description="Photos are shrunk to this many pixels on the long side; 0: the engine's choice",
+        min=0,
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Grey, with the reason, until there are photos and an engine."""
+        if not gather.count_photos(context.scene)[0]:
+            cls.poll_message_set("There are no photos; add some, or give cameras photos as background images")
+            return False
+        return needs_engine(cls)
+
+    def given(self) -> dict:
+        """What both jobs take."""
+        folder = bpy.path.abspath(self.folder) if self.folder else None
+        return {
+            "name": self.name,
+            "folder": folder,
+            "focal_35mm": self.focal_35mm or None,
+            "max_size": self.max_size or None,
+            "block": bpy.app.background,
+        }
+
+    def told(self, shot: api.Shot) -> set[str]:
+        """Report how it stands."""
+        if shot.ended:
+            for warning in shot.warnings:
+                self.report({"WARNING"}, warning)
+            self.report({"INFO"}, f"{shot.message}: {shot.folder}")
+        else:
+            self.report({"INFO"}, f"“{shot.name}” has begun; the Close-up tab shows how far it is")
+        return {"FINISHED"}
+
+
+class CLOSEUP_OT_generate(_Job, bpy.types.Operator):
+    """Make the frames that the camera would have seen, from the photos; a process of its own does the work"""
+
+    bl_idname = "closeup.generate"
+    bl_label = "Generate Close-up"
+
+    camera: StringProperty(
+        options=_FRESH, name="Camera", description="Name of the camera object; the panel's, else the scene's, when empty"
+    )
+    frame_start: IntProperty(options=_FRESH, name="Start", description="First frame; -1: the panel's range", default=-1)
+    frame_end: IntProperty(options=_FRESH, name="End", description="Last frame; -1: the panel's range", default=-1)
+    frame_step: IntProperty(
+        options=_FRESH, name="Step", description="Every how many frames; 0: the panel's step", default=0, min=0
+    )
+    width: IntProperty(options=_FRESH, name="Width", description="Pixels; 0: the render's", default=0, min=0)
+    height: IntProperty(options=_FRESH, name="Height", description="Pixels; 0: the render's", default=0, min=0)
+    seed: IntProperty(options=_FRESH, name="Seed", description="-1: the panel's", default=-1, min=-1)
+    steps: IntProperty(options=_FRESH, name="Steps", description="Passes of the generator; 0: the panel's", default=0, min=0)
+    backend: StringProperty(options=_FRESH, name="Generator", description="embedded or none; empty: the panel's")
+    output: StringProperty(options=_FRESH, name="Format", description="png or exr; empty: the panel's")
+
+    @reported
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Queue the job; in background mode, run it."""
+        scene = context.scene
+        shot = api.generate(
+            scene,
+            self._camera(scene),
+            frames=self._frames(scene),
+            width=self.width,
+            height=self.height,
+            seed=None if self.seed < 0 else self.seed,
+            steps=self.steps or None,
+            backend=self.backend or None,
+            output=self.output or None,
+            **self.given(),
+        )
+        return self.told(shot)
+
+    def _camera(self, scene):
+        if not self.camera:
+            return None
+        found = scene.objects.get(self.camera)
+        if found is None or found.type != "CAMERA":
+            raise CloseUpError(f"The scene has no camera named {self.camera}; choose another.")
+        return found
+
+    def _frames(self, scene) -> range:
+        start, end, step = scene.closeup.frame_range()
+        start = start if self.frame_start < 0 else self.frame_start
+        end = end if self.frame_end < 0 else self.frame_end
+        return range(start, end + 1, self.frame_step or step)
+
+
+class CLOSEUP_OT_solve_cameras(_Job, bpy.types.Operator):
+    """Find out where the photos were taken; every photo becomes a camera, and the points found a sparse cloud"""
+
+    bl_idname = "closeup.solve_cameras"
+    bl_label = "Solve Cameras"
+
+    @reported
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Queue the job; in background mode, run it."""
+        return self.told(api.solve_cameras(context.scene, **self.given()))
+
+
+class CLOSEUP_OT_cancel(bpy.types.Operator):
+    """Stop the running close-up; finished frames stay, and running it again continues"""
+
+    bl_idname = "closeup.cancel"
+    bl_label = "Cancel"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only while something runs."""
+        if queue.active is None:
+            cls.poll_message_set("Nothing is running")
+        return queue.active is not None
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Cancel the shot that is being worked on."""
+        queue.cancel(queue.active)
+        return {"FINISHED"}
+
+
+CLASSES = (CLOSEUP_OT_generate, CLOSEUP_OT_solve_cameras, CLOSEUP_OT_cancel)

@@ -1,0 +1,150 @@
+"""An engine without mathematics: the protocol and the files of a job, and every fault a test asks for.
+
+Started like the real one (``PYTHON -m engine serve``, which it ignores). CLOSEUP_FAULT names what goes wrong:
+silent, dies, dies-mid-job, garbage, huge-line, old-protocol, error, deaf (ignores cancel), slow, warns, no-frames.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+FAULT = os.environ.get("CLOSEUP_FAULT", "")
+FRAME_SECONDS = float(os.environ.get("CLOSEUP_FAKE_SECONDS", "1" if FAULT in {"slow", "deaf"} else "0.01"))
+POINTS = int(os.environ.get("CLOSEUP_FAKE_POINTS", "500"))
+cancelled: set = set()
+requests: list[dict] = []
+arrived = threading.Condition()
+
+
+def send(**event) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def listen() -> None:
+    """Requests into the list; the end of stdin ends the process."""
+    while chunk := sys.stdin.readline():
+        request = json.loads(chunk)
+        if request["request"] == "quit":
+            break
+        with arrived:
+            if request["request"] == "cancel":
+                cancelled.add(request["id"])
+            else:
+                requests.append(request)
+            arrived.notify()
+    os._exit(0)
+
+
+def png(path: Path, width: int, height: int, color: tuple[int, int, int]) -> None:
+    """One colour with a lighter diagonal, so that a wrong size or frame shows."""
+    rows = b""
+    for y in range(height):
+        line = bytearray(bytes(color) * width)
+        x = y * width // height
+        line[3 * x : 3 * x + 3] = b"\xff\xff\xff"
+        rows += b"\0" + bytes(line)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def cloud(path: Path) -> None:
+    """A coloured unit sphere of points."""
+    import math
+
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {POINTS}"]
+    header += [f"property float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
+    header += [f"property uchar {name}" for name in ("red", "green", "blue")]
+    header += ["property float confidence", "property short source", "end_header"]
+    body = bytearray()
+    for i in range(POINTS):
+        z = 1 - 2 * (i + 0.5) / POINTS
+        r, a = math.sqrt(1 - z * z), i * 2.399963
+        x, y = r * math.cos(a), r * math.sin(a)
+        red, green, blue = (int(127.5 * (1 + value)) for value in (x, y, z))
+        body += struct.pack("<6f3Bfh", x, y, z, x, y, z, red, green, blue, 0.9, i % 3)
+    path.write_bytes("\n".join(header).encode() + b"\n" + bytes(body))
+
+
+def cameras(folder: Path, job: dict) -> None:
+    """Given cameras as they are; unknown ones on a circle, looking at the origin."""
+    rows = []
+    for index, source in enumerate(job["sources"]):
+        camera = source["camera"] or {
+            "width": 40, "height": 30, "fx": 50.0, "fy": 50.0, "cx": 21.0, "cy": 14.0,
+            "world_from_camera": [[1, 0, 0, index - 1.0], [0, 0, 1, -4.0], [0, -1, 0, 0], [0, 0, 0, 1]],
+        }  # fmt: skip
+        rows.append({"image": source["image"], "name": Path(source["image"]).name, "camera": camera})
+    (folder / "cameras.json").write_text(json.dumps(rows))
+
+
+def run(request: dict) -> None:
+    number, folder = request["id"], Path(request["job"])
+    started = time.monotonic()
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    send(event="stage", stage="cameras", message="Solving cameras", id=number)
+    print("a library prints this", file=sys.stderr)
+    if FAULT == "error":
+        send(event="error", code="job", message="The photo a.jpg cannot be read; save it again.", id=number)
+        return
+    if FAULT == "garbage":
+        sys.stdout.write("Warning: a library prints to stdout\n")
+        sys.stdout.flush()
+    if FAULT == "huge-line":
+        sys.stdout.write("x" * (3 << 20) + "\n")
+        sys.stdout.flush()
+    if FAULT == "warns":
+        send(event="warning", message="The photo b.jpg is blurred.", id=number)
+    cameras(folder, job)
+    cloud(folder / "cloud.ply")
+    send(event="stage", stage="frames", message="Making frames", id=number)
+    for index, item in enumerate(job["path"]):
+        until = time.monotonic() + FRAME_SECONDS
+        while time.monotonic() < until:
+            time.sleep(0.005)
+            if number in cancelled and FAULT != "deaf":
+                send(event="cancelled", folder=str(folder), id=number)
+                return
+        if FAULT == "dies-mid-job" and index == 1:
+            os._exit(7)
+        name = f"{item['frame']:04d}.png"
+        shade = (40 + 160 * index // len(job["path"]), 90, 160)
+        if FAULT != "no-frames":
+            png(folder / "frames" / name, item["camera"]["width"], item["camera"]["height"], shade)
+        send(event="frame", frame=item["frame"], path=f"frames/{name}", id=number)
+        left = (len(job["path"]) - index - 1) * FRAME_SECONDS
+        total = len(job["path"])
+        send(event="progress", stage="frames", done=index + 1, total=total, seconds_left=left, id=number)
+    send(event="done", folder=str(folder), seconds=time.monotonic() - started, id=number)
+
+
+def main() -> None:
+    if FAULT == "dies":
+        print("no torch here", file=sys.stderr)
+        sys.exit(3)
+    threading.Thread(target=listen, daemon=True).start()
+    if FAULT == "silent":
+        time.sleep(600)
+    send(event="hello", protocol=99 if FAULT == "old-protocol" else 1, engine="fake", device="cpu")
+    while True:
+        with arrived:
+            while not requests:
+                arrived.wait()
+            request = requests.pop(0)
+        run(request)
+
+
+if __name__ == "__main__":
+    main()

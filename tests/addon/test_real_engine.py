@@ -1,0 +1,126 @@
+"""A whole job with the real engine: what CloseUp makes is what Blender itself renders at the same camera."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+from conftest import module
+from mathutils import Vector
+
+SIZE = (128, 96)
+
+
+@pytest.fixture
+def real_engine(monkeypatch):
+    """The engine's own environment; one thread is steadier on a busy machine."""
+    assert os.environ.get("CLOSEUP_ENGINE_PYTHON"), "Set CLOSEUP_ENGINE_PYTHON (python build.py test does)."
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    yield
+    module("closeup_addon.jobs").queue.shut_down()
+
+
+def texture(size: int = 512):
+    """Noise at several scales, colourful and without flat places."""
+    random = np.random.default_rng(5)
+    total = np.zeros((size, size, 3))
+    for cells in (4, 16, 64, 128):
+        coarse = random.random((cells, cells, 3))
+        total += np.kron(coarse, np.ones((size // cells, size // cells, 1))) / 4
+    image = bpy.data.images.new("noise", size, size)
+    image.pixels.foreach_set(np.dstack([total, np.ones((size, size))]).astype(np.float32).ravel())
+    image.pack()
+    return image
+
+
+def paint(obj, image) -> None:
+    """Emission, so that every camera sees the same colours."""
+    material = bpy.data.materials.new("paint")
+    if material.node_tree is None:
+        material.use_nodes = True
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    nodes.clear()
+    picture, emission, output = (nodes.new(f"ShaderNode{name}") for name in ("TexImage", "Emission", "OutputMaterial"))
+    picture.image = image
+    links.new(picture.outputs["Color"], emission.inputs["Color"])
+    links.new(emission.outputs[0], output.inputs["Surface"])
+    obj.data.materials.append(material)
+
+
+def look(scene, name: str, place, target=(0, 0, 0)):
+    """A new camera object at a place."""
+    obj = bpy.data.objects.new(name, bpy.data.cameras.new(name))
+    scene.collection.objects.link(obj)
+    obj.location = place
+    obj.rotation_euler = (Vector(target) - Vector(place)).to_track_quat("-Z", "Y").to_euler()
+    obj.data.lens = 40
+    return obj
+
+
+def render(scene, camera, path: Path) -> np.ndarray:
+    """(H, W, 3) sRGB-coded picture, top row first."""
+    scene.camera, scene.render.filepath = camera, str(path)
+    bpy.ops.render.render(write_still=True)
+    return pixels(path)
+
+
+def pixels(path: Path) -> np.ndarray:
+    image = bpy.data.images.load(str(path))
+    width, height = image.size
+    result = np.array(image.pixels[:]).reshape(height, width, 4)[::-1, :, :3]
+    bpy.data.images.remove(image)
+    return result
+
+
+@pytest.fixture
+def still_life(scene, tmp_path):
+    """A painted plane and a ball; three cameras with their photos as backgrounds."""
+    scene.render.engine, scene.cycles.samples, scene.cycles.device = "CYCLES", 8, "CPU"
+    scene.view_settings.view_transform = "Standard"
+    scene.render.resolution_x, scene.render.resolution_y = SIZE
+    image = texture()
+    bpy.ops.mesh.primitive_plane_add(size=8, calc_uvs=True)
+    paint(bpy.context.object, image)
+    bpy.ops.mesh.primitive_uv_sphere_add(radius=0.6, location=(0, 0, 0.6), calc_uvs=True)
+    paint(bpy.context.object, image)
+    for index, x in enumerate((-1.0, 0.0, 1.0)):
+        camera = look(scene, f"photo {index}", (x, -4.2, 3.2))
+        path = tmp_path / f"photo {index}.png"
+        render(scene, camera, path)
+        camera.data.background_images.new().image = bpy.data.images.load(str(path))
+    return scene
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(((a - b) ** 2).mean()))
+
+
+def test_the_frames_are_what_blender_renders_there(still_life, real_engine, tmp_path):
+    scene = still_life
+    mover = look(scene, "mover", (0.3, -3.9, 2.9))
+    mover.data.shift_x = 0.05
+    mover.keyframe_insert("location", frame=1)
+    mover.location = (0.25, -3.0, 2.2)
+    mover.keyframe_insert("location", frame=3)
+    api = module("closeup_addon.api")
+    shot = api.generate(camera=mover, frames=[1, 3], name="real")
+    assert shot.state == "done" and shot.frames == {1, 3}
+    assert len(shot.placed.cloud.data.attributes["position"].data) > 1000
+    for frame in (1, 3):
+        scene.frame_set(frame)
+        truth = render(scene, mover, tmp_path / f"truth {frame}.png")
+        made = pixels(shot.folder / "frames" / f"{frame:04d}.png")
+        grey = np.broadcast_to(made.mean((0, 1)), made.shape)
+        assert psnr(made, truth) > max(19.0, psnr(grey, truth) + 4.0)
+
+
+def test_an_unreadable_photo_is_a_sentence(still_life, real_engine, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"this is no photo")
+    api = module("closeup_addon.api")
+    with pytest.raises(api.CloseUpError, match=r"broken\.jpg") as caught:
+        api.generate(photos=[broken, still_life.objects["photo 0"]], frames=[1])
+    assert "Traceback" not in str(caught.value) and str(caught.value).endswith(".")

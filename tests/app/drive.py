@@ -1,0 +1,102 @@
+"""A play inside Blender: a close-up from the first click to the reopened file, with the fake engine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import bpy
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from person import (
+    OUT,
+    Gaps,
+    add_photos,
+    area,
+    engine,
+    finished,
+    found,
+    module,
+    open_sidebar,
+    picture,
+    play,
+    press_generate,
+    timed_pump,
+)
+
+
+def steps():
+    yield 1.5
+    scene = bpy.context.scene
+    for obj in [item for item in scene.objects if item.type in {"MESH", "LIGHT"}]:
+        bpy.data.objects.remove(obj)
+    scene.frame_end = 12
+    scene.render.resolution_percentage = 25
+    yield from open_sidebar()
+    yield from picture("empty")
+
+    engine("slow")
+    add_photos()
+    yield 0.5
+    yield from picture("photos")
+    yield from press_generate()
+    yield 2.5
+    yield from picture("running")
+    bpy.ops.closeup.cancel()
+    yield from finished(20)
+    found["cancelled"] = module("jobs").queue.latest.state
+
+    engine("works")
+    gaps = Gaps()
+    yield 1.0
+    found["gaps"]["idle"] = gaps.end()
+    pumped, gaps = timed_pump(), Gaps()
+    yield from press_generate()
+    yield from finished(60)
+    found["gaps"]["job"] = gaps.end()
+    found["pump_ms"] = [round(1000 * seconds, 1) for seconds in sorted(pumped)[-5:]]
+    shot = module("jobs").queue.latest
+    found["done"] = shot.state
+    found["cloud_type"] = shot.placed.cloud.type
+    cloud_name = shot.placed.cloud.name
+
+    space, view = area().spaces.active, area().spaces.active.region_3d
+    view.view_perspective = "PERSP"
+    view.view_distance, view.view_location = 9.0, (0, 0, 0)
+    yield 0.8
+    yield from picture("done-solid")
+    space.shading.type = "MATERIAL"
+    yield 30.0
+    yield from picture("done-material")
+    space.shading.type = "SOLID"
+    view.view_perspective = "CAMERA"
+    yield 1.0
+    yield from picture("done-camera-1")
+    scene.frame_set(6)
+    yield 1.0
+    yield from picture("done-camera")
+
+    bpy.ops.ed.undo()
+    yield 0.5
+    found["after_undo"] = {"cloud": cloud_name in bpy.data.objects, "photos": len(bpy.context.scene.closeup.photos)}
+    bpy.ops.ed.redo()
+    yield 0.5
+    found["after_redo"] = {"cloud": cloud_name in bpy.data.objects}
+
+    engine("fails")
+    bpy.ops.closeup.generate()
+    yield from finished(20)
+    yield 0.5
+    yield from picture("error")
+    found["error"] = module("jobs").queue.latest.error
+
+    bpy.ops.wm.save_as_mainfile(filepath=str(OUT / "saved.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(OUT / "saved.blend"))
+    yield 1.5
+    area().spaces.active.region_3d.view_perspective = "PERSP"
+    yield from open_sidebar()
+    yield from picture("reopened")
+    found["reopened"] = cloud_name in bpy.data.objects
+
+
+play(steps)

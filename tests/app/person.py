@@ -1,0 +1,164 @@
+"""Inside Blender: what a person does, for the plays of test_application.py.
+
+Steps are generators that yield how long to wait, so Blender's own loop goes on in between. Pictures are taken of the
+whole screen, from outside Blender. What was found ends up in result.json.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import bpy
+
+OUT = Path(os.environ["CLOSEUP_APP_OUT"])
+PHOTOS = sorted(Path(os.environ["CLOSEUP_APP_PHOTOS"]).iterdir())
+ENGINES = json.loads(os.environ["CLOSEUP_APP_ENGINES"])
+"""Interpreters by what they do."""
+PACKAGE = "bl_ext.user_default.closeup"
+BUTTON_BELOW = 530
+"""Pixels from the sidebar's top to a place above Generate Close-up, where a click does nothing."""
+found: dict = {"gaps": {}}
+
+
+def module(name: str):
+    return importlib.import_module(f"{PACKAGE}.closeup_addon.{name}")
+
+
+def window():
+    return bpy.context.window_manager.windows[0]
+
+
+def area():
+    return next(item for item in window().screen.areas if item.type == "VIEW_3D")
+
+
+def sidebar():
+    return next(item for item in area().regions if item.type == "UI")
+
+
+def picture(name: str):
+    """A picture of the screen, taken while Blender goes on."""
+    area().tag_redraw()
+    yield 0.4
+    process = subprocess.Popen(["import", "-window", "root", str(OUT / f"{name}.png")])
+    while process.poll() is None:
+        yield 0.05
+
+
+def click(x: int, y: int):
+    """A click of the left mouse button; the origin is at the bottom left."""
+    simulate = window().event_simulate
+    simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y)
+    yield 0.15
+    simulate(type="LEFTMOUSE", value="PRESS", x=x, y=y)
+    yield 0.1
+    simulate(type="LEFTMOUSE", value="RELEASE", x=x, y=y)
+    yield 0.3
+
+
+def engine(kind: str) -> None:
+    bpy.context.preferences.addons[PACKAGE].preferences.engine_python = ENGINES[kind]
+
+
+def open_sidebar():
+    area().spaces.active.show_region_ui = True
+    area().tag_redraw()
+    yield 0.6
+    sidebar().active_panel_category = "Close-up"
+    area().tag_redraw()
+    yield 0.6
+
+
+def add_photos() -> None:
+    """As the file dialog would, with its own undo step."""
+    files = [{"name": path.name} for path in PHOTOS]
+    bpy.ops.closeup.add_photos("EXEC_DEFAULT", True, directory=str(PHOTOS[0].parent), files=files)
+    area().tag_redraw()
+
+
+def finished(seconds: float):
+    """Until the latest shot has ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        shot = module("jobs").queue.latest
+        if shot and shot.ended:
+            return
+        yield 0.1
+    raise TimeoutError("the close-up did not end")
+
+
+def press_generate():
+    """The large button. Where it stands depends on the panels above it, so the mouse goes down until it meets it."""
+    queue, region = module("jobs").queue, sidebar()
+    before = len(queue.shots)
+    top = region.y + region.height - BUTTON_BELOW
+    for y in range(top, top - 100, -10):
+        yield from click(region.x + region.width // 2 - 20, y)
+        if len(queue.shots) > before:
+            return
+    raise LookupError("no click on the sidebar started a close-up")
+
+
+def timed_pump() -> list[float]:
+    """Every time that the queue takes of Blender's main thread, in seconds."""
+    queue, times = module("jobs").queue, []
+    pump = type(queue).pump
+
+    def timed(seconds: float = 0.004) -> bool:
+        started = time.perf_counter()
+        try:
+            return pump(queue, seconds)
+        finally:
+            times.append(time.perf_counter() - started)
+
+    queue.pump = timed
+    return times
+
+
+class Gaps:
+    """The longest time Blender's main loop left a timer waiting."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.running = True
+        bpy.app.timers.register(self.tick, persistent=True)
+
+    def tick(self) -> float | None:
+        self.times.append(time.perf_counter())
+        return 0.001 if self.running else None
+
+    def end(self) -> dict:
+        self.running = False
+        gaps = sorted(b - a for a, b in zip(self.times, self.times[1:])) or [0.0]
+        return {"longest_ms": round(gaps[-1] * 1000, 1), "p99_ms": round(gaps[int(len(gaps) * 0.99)] * 1000, 1), "n": len(gaps)}
+
+
+def finish() -> None:
+    (OUT / "result.json").write_text(json.dumps(found, indent=1))
+    sys.stdout.flush()
+    bpy.ops.wm.quit_blender()
+
+
+def play(steps) -> None:
+    """Begin; Blender quits when the steps are over."""
+    iterator = steps()
+
+    def tick():
+        try:
+            return next(iterator)
+        except StopIteration:
+            finish()
+        except Exception:  # noqa: BLE001 - whatever it was, the test must hear of it
+            found["traceback"] = traceback.format_exc()
+            traceback.print_exc()
+            finish()
+        return None
+
+    bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
