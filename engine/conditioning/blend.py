@@ -13,7 +13,7 @@ from .source import Source
 
 TOLERANCE = 0.012
 """Relative difference between a photo's depth and the surface's at which the photo's sight of it is in doubt."""
-SHARPNESS = 4
+SHARPNESS = 2
 """Photos are blended by their score to this power: the best one wins, near ties melt into each other."""
 UNSEEN_DEPTH = 0.03
 """Score of a photo that has no depth there: its colour is a guess, taken when no photo knows better."""

@@ -31,6 +31,8 @@ from .surface import Surface, trace
 
 MARGIN = 0.3
 """Points are kept this share of the frame beyond its border: their surfaces may reach into it."""
+DOUBT = 0.3
+"""Colours of less confidence than this are mixed with their surroundings: beside depth edges they are speckles."""
 CONTRIBUTION_SIDE = 160
 """Longer side of the index render that measures visible contributions, pixels."""
 
@@ -127,6 +129,7 @@ def condition_tensors(sources: list[Source], camera: Camera, cloud: Cloud | None
         _paint_surface(out, sources, camera, rays, surface, is_sky)
         _paint_sky(out, colour, sky_weight, sky_source, is_sky)
         _paint_holes(out, shape)
+        _calm(out, shape)
     out = {name: value.reshape(*shape, *value.shape[1:]) for name, value in out.items()}
     out["global_rgb"], out["global_depth"] = project_cloud(cloud, camera, device)
     return out
@@ -183,3 +186,11 @@ def _paint_holes(out: dict, shape: tuple[int, int]) -> None:
     if bool(solid.any()):
         out["rgb"][hole.reshape(-1)] = push_pull(rgb, weight)[:, hole].T
         out["depth"][hole.reshape(-1)] = fill_depth(depth, solid)[hole]
+
+
+def _calm(out: dict, shape: tuple[int, int]) -> None:
+    """Doubtful colours lean on the sure ones around them; holes, filled already, hardly have a say."""
+    weight = (out["confidence"] / DOUBT).clamp(0.17, 1) ** 3
+    weight = torch.where(out["level"] == 0, torch.full_like(weight, 0.02), weight).reshape(shape)
+    calmed = push_pull(out["rgb"].T.reshape(3, *shape), weight).reshape(3, -1).T
+    out["rgb"] = torch.where((out["level"] > 0)[:, None], calmed, out["rgb"])
