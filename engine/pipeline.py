@@ -202,13 +202,13 @@ def load_geometry(folder: str | os.PathLike) -> Geometry:
 def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, progress: Progress) -> None:
     """condition/, frames/, depth/ and provenance/, segment by segment, with the memory between them."""
     path = [asdict(item) for item in what.path]
-    key = key_of("frames", key, path, asdict(what.conditioning), asdict(what.generator), asdict(what.output))
+    backend = open_backend(what.generator.backend, device)
+    key = key_of("frames", key, path, asdict(what.conditioning), asdict(what.generator), backend.version, asdict(what.output))
     if store.is_done("frames", key):
         return
     progress.stage("frames", "Making frames")
     store.begin("frames", key, ("frames", "depth", "provenance", "condition"))
     geometry = load_geometry(store.root)
-    backend = open_backend(what.generator.backend, device)
     warper = Warper(geometry.views, device, geometry.cloud, what.conditioning.levels)
     remembered: list[View] = []
     done = 0

@@ -1,0 +1,200 @@
+"""The embedded generator's network: a small pixel-space U-Net that bridges from the filled condition to the clean frame.
+
+The bridge's state at time t is ``x_t = (1 - t) x0 + t x1`` with ``x1`` the filled condition plus noise in the holes
+(I²SB, Liu et al. 2023; LBM, Chadebec et al. 2025). The network predicts ``x0`` as a residual on the filled condition: gains on
+its bands of detail (what magnification blurred is sharpened, what is doubtful smoothed; learned in minutes) plus colour of
+its own. Both are zero before training, so that an untrained network returns its condition. Sparse condition and global
+projection pass the same first module and are max-pooled: the global structure guidance of CloseUpShot (arXiv 2511.13121).
+
+Features are normalised over channels, at each position by itself: without, they run away in the first hundred steps and every
+unit dies. There is no normalisation over space and no attention: what the network does at a pixel depends on the neighbourhood
+only, so a frame made of overlapping tiles equals the whole frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PATCH = 4
+"""Pixel-unshuffle factor; convolutions run at this fraction of the resolution."""
+MULTIPLE = 16
+"""Heights and widths must be multiples of this: PATCH times the two halvings of the U-Net."""
+HINTS = 6
+"""Channels that describe the condition beside its colour, see :func:`hints`."""
+BANDS = (3, 7, 15)
+"""Windows (pixels) that split the condition into bands of detail, each of which the network may strengthen or weaken."""
+HOLE_NOISE = 0.1
+"""Standard deviation of the noise in the bridge's start, where no photo saw the surface."""
+DEPTH_RANGE = 3.0
+"""Log-depth is clipped to this many e-folds about the frame's median."""
+
+
+def hints(level: Tensor, confidence: Tensor, depth: Tensor, median: Tensor | None = None) -> Tensor:
+    """What is known of each pixel, (N, HINTS, H, W), from level (0 = hole), confidence and z-depth, all (N, 1, H, W).
+
+    Channels: hole, resolution of the evidence (2 ** (1 - level), 0 in holes), confidence, log-depth about ``median``
+    (N, 1, 1, 1; the frame's own when None), sky, depth known.
+    """
+    finite = (depth > 0) & torch.isfinite(depth)
+    median = median_depth(depth) if median is None else median
+    log_depth = (torch.where(finite, depth, median) / median).log().clamp(-DEPTH_RANGE, DEPTH_RANGE) / DEPTH_RANGE
+    sky = torch.isinf(depth).float()
+    hole = (level == 0).float()
+    resolution = torch.exp2(1 - level.float()) * (1 - hole)
+    return torch.cat([hole, resolution, confidence, log_depth + sky, sky, finite.float()], 1)
+
+
+def median_depth(depth: Tensor) -> Tensor:
+    """(N, 1, 1, 1) median of the known, finite depths of (N, 1, H, W); 1 where there are none."""
+    values = torch.where((depth > 0) & torch.isfinite(depth), depth, torch.nan).flatten(1)
+    return torch.nan_to_num(values.nanmedian(1).values, nan=1.0).reshape(-1, 1, 1, 1)
+
+
+def network_inputs(
+    rgb: Tensor, level: Tensor, confidence: Tensor, depth: Tensor, global_rgb: Tensor, global_depth: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A Condition's arrays, (N, 3, H, W) and (N, 1, H, W), as the network's ``condition`` and ``projection``."""
+    median = median_depth(depth)
+    condition = torch.cat([rgb, hints(level, confidence, depth, median)], 1)
+    # The cloud's projection says neither level nor confidence; it is coarser and less sure than the photos themselves.
+    seen = (global_depth > 0).float()
+    projection = torch.cat([global_rgb * seen, hints(2 * seen, 0.5 * seen, global_depth, median)], 1)
+    return condition, projection
+
+
+def detail_bands(rgb: Tensor) -> Tensor:
+    """(N, len(BANDS), 3, H, W): what each box window blurs away that the window before it left."""
+    lows = [rgb]
+    for side in BANDS:
+        lows.append(F.avg_pool2d(rgb, side, 1, side // 2, count_include_pad=False))
+    return torch.stack([fine - coarse for fine, coarse in pairwise(lows)], 1)
+
+
+class TimeEmbedding(nn.Module):
+    """The bridge's time (N,) in 0..1 as a vector (N, channels): Fourier features and a small perceptron."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(8, channels), nn.SiLU(), nn.Linear(channels, channels))
+
+    def forward(self, time: Tensor) -> Tensor:
+        angles = math.pi * torch.stack([time, 2 * time, 4 * time, 8 * time], 1)
+        return self.net(torch.cat([angles.sin(), angles.cos()], 1))
+
+
+class ChannelNorm(nn.Module):
+    """Divide by the root mean square over channels (RMSNorm, Zhang and Sennrich 2019) at each position by itself."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.float().square().mean(1, keepdim=True)
+        return x * torch.rsqrt(size + 1e-4).to(x.dtype) * self.scale.to(x.dtype)
+
+
+class Block(nn.Module):
+    """Residual block, told the time; the identity before training."""
+
+    def __init__(self, channels: int, time_channels: int):
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.time = nn.Linear(time_channels, channels)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.first(F.silu(self.norm(x))) + self.time(time)[:, :, None, None]
+        return x + self.second(F.silu(h))
+
+
+class BridgeUNet(nn.Module):
+    """The denoiser. ``widths``: channels at 1/4, 1/8 and 1/16 of the resolution; ``blocks`` per resolution and side."""
+
+    def __init__(self, widths: tuple[int, int, int] = (64, 96, 128), blocks: int = 1):
+        super().__init__()
+        self.config = {"widths": tuple(widths), "blocks": blocks}
+        time_channels = widths[0]
+        self.time = TimeEmbedding(time_channels)
+        self.first = nn.Conv2d((3 + 3 + HINTS) * PATCH**2, widths[0], 3, padding=1)
+
+        def stage(channels: int) -> nn.ModuleList:
+            return nn.ModuleList(Block(channels, time_channels) for _ in range(blocks))
+
+        self.down = nn.ModuleList(stage(c) for c in widths)
+        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.enlarge = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(stage(c) for c in widths[:-1])
+        self.norm = ChannelNorm(widths[0])
+        self.last = nn.Conv2d(widths[0], (3 + len(BANDS)) * PATCH**2, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x_t: Tensor, time: Tensor, condition: Tensor, projection: Tensor) -> Tensor:
+        """The clean frame (N, 3, H, W), not clipped.
+
+        x_t: (N, 3, H, W), the bridge's state. time: (N,). condition, projection: (N, 3 + HINTS, H, W), colour and
+        :func:`hints` of the filled condition and of the global cloud's projection. H and W are multiples of MULTIPLE.
+        """
+        dtype = self.first.weight.dtype
+        t = self.time(time.to(dtype))
+        known = [F.pixel_unshuffle(torch.cat([x_t, c], 1).to(dtype), PATCH) for c in (condition, projection)]
+        h = torch.maximum(self.first(known[0]), self.first(known[1]))
+        skips = []
+        for index, stage in enumerate(self.down):
+            for block in stage:
+                h = block(h, t)
+            if index < len(self.shrink):
+                skips.append(h)
+                h = self.shrink[index](h)
+        for index in reversed(range(len(self.up))):
+            h = F.pixel_shuffle(self.enlarge[index](h), 2) + skips[index]
+            for block in self.up[index]:
+                h = block(h, t)
+        out = F.pixel_shuffle(self.last(F.silu(self.norm(h))), PATCH).to(condition.dtype)
+        rgb = condition[:, :3]
+        # What a photo saw at full resolution may be sharpened but not smoothed; at 1/n, smoothed in the measure of 1 - 1/n.
+        gains = out[:, 3:]
+        gains = torch.where(gains < 0, gains * (1 - condition[:, 4:5]), gains)
+        return rgb + out[:, :3] + (gains[:, :, None] * detail_bands(rgb)).sum(1)
+
+
+def bridge_times(steps: int) -> list[float]:
+    """The times at which the network is called: 1, then evenly down, for example 1, .75, .5, .25."""
+    return [1 - i / steps for i in range(steps)]
+
+
+def bridge_start(condition: Tensor, noise: Tensor) -> Tensor:
+    """x1: the filled condition's colour, with ``noise`` (N, 3, H, W), unit normal, in the holes only."""
+    return condition[:, :3] + HOLE_NOISE * noise * condition[:, 3:4]
+
+
+def sample(
+    net: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    condition: Tensor,
+    projection: Tensor,
+    noise: Tensor,
+    steps: int,
+    after_step: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Walk the bridge from ``bridge_start`` to the clean frame (N, 3, H, W); deterministic given the noise.
+
+    ``after_step`` is called after every call of the network.
+    """
+    x1 = bridge_start(condition, noise)
+    x_t = x1
+    for index, time in enumerate(bridge_times(steps)):
+        x0 = net(x_t, torch.full((len(x_t),), time, device=x_t.device), condition, projection)
+        after_step()
+        following = 1 - (index + 1) / steps
+        x_t = (1 - following) * x0 + following * x1
+    return x0

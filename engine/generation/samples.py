@@ -1,0 +1,127 @@
+"""Training samples as files: the synthetic world's photos, through our own conditioning, packed into shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera import unproject
+from ..conditioning import Warper
+from ..records import Condition, PointCloud, View
+from .textures import Bank, bank
+from .world import Sample, sample_views
+
+CHANNELS = 13
+"""rgb 3, level, confidence, depth, global_rgb 3, global_depth, truth 3."""
+SHARD = 32
+"""Samples in a file."""
+TEXTURES = 48
+SHARDS_PER_BANK = 8
+"""New textures are drawn after so many shards."""
+HELD_OUT = 10**8
+"""Seeds from here on are never trained on."""
+
+
+def record(size: int) -> np.dtype:
+    """A sample on disk."""
+    return np.dtype([("pixels", np.float16, (CHANNELS, size, size)), ("zoom", np.float32)])
+
+
+def pack(condition: Condition, truth: np.ndarray) -> np.ndarray:
+    """(CHANNELS, H, W) float16."""
+    planes = [condition.rgb, condition.level, condition.confidence, condition.depth]
+    planes += [condition.global_rgb, condition.global_depth, truth]
+    planes = [np.atleast_3d(np.asarray(x, np.float32)) for x in planes]
+    return np.concatenate(planes, 2).transpose(2, 0, 1).astype(np.float16)
+
+
+def condition_of(sample: Sample, device: torch.device) -> Condition:
+    """What our conditioning makes of a sample's photos."""
+    return Warper(sample.views, device, cloud_of(sample.views)).condition(sample.camera)
+
+
+def cloud_of(views: Sequence[View], least: float = 0.4) -> PointCloud:
+    """The views' points with at least that confidence, every second one: the fused cloud is thinned, too."""
+    points, colors, confidence, source = [], [], [], []
+    for index, view in enumerate(views):
+        keep = (view.confidence > least) & (view.depth > 0) & np.isfinite(view.depth)
+        keep[::2, ::2] = keep[1::2, 1::2] = False
+        points.append(unproject(view.camera, np.where(keep, view.depth, 0))[keep].astype(np.float32))
+        colors.append((view.image[keep] * 255).astype(np.uint8))
+        confidence.append(view.confidence[keep])
+        source.append(np.full(keep.sum(), index, np.int16))
+    points = np.concatenate(points)
+    return PointCloud(points, np.concatenate(colors), np.zeros_like(points), np.concatenate(confidence), np.concatenate(source))
+
+
+def make_samples(
+    path: Path, seeds: Sequence[int], size: int, bank_seed: int, device: torch.device, zooms: Sequence[float] | None = None
+) -> None:
+    """Make the samples of ``seeds`` and write them as one file, whole or not at all."""
+    textures = bank(bank_seed, TEXTURES, device)
+    _write(path, seeds, size, textures, device, zooms)
+
+
+def _write(path: Path, seeds: Sequence[int], size: int, textures: Bank, device: torch.device, zooms=None) -> None:
+    data = np.zeros(len(seeds), record(size))
+    for row, seed in enumerate(seeds):
+        sample = sample_views(seed, textures, size, device, None if zooms is None else zooms[row])
+        data[row] = (pack(condition_of(sample, device), sample.truth), sample.zoom)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as stream:
+        np.save(stream, data)
+    os.replace(temporary, path)
+
+
+def fill(folder: Path, count: int, size: int, seed: int, device: str, worker: int = 0, workers: int = 1) -> None:
+    """Make what is missing of ``count`` samples; one of ``workers`` processes that share the work."""
+    torch.set_num_threads(1)
+    target = torch.device(device)
+    textures, drawn = None, None
+    for shard in range(worker, -(-count // SHARD), workers):
+        path = folder / f"shard-{size}-{seed}-{shard:05d}.npy"
+        if path.exists():
+            continue
+        if drawn != shard // SHARDS_PER_BANK:
+            drawn = shard // SHARDS_PER_BANK
+            textures = bank(seed * 100_003 + drawn, TEXTURES, target)
+        first = seed * 1_000_003 + shard * SHARD
+        _write(path, range(first, first + min(SHARD, count - shard * SHARD)), size, textures, target)
+
+
+class Samples:
+    """The shards of a folder, mapped into memory, as they appear."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.shards: dict[str, np.ndarray] = {}
+        self.calls = 0
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self.shards.values())
+
+    def refresh(self, needed: int) -> bool:
+        """Look for new shards now and then; whether there are ``needed`` samples."""
+        if self.calls % 50 == 0 or len(self) < needed:
+            for path in sorted(self.folder.glob("shard-*.npy")):
+                if path.name not in self.shards:
+                    self.shards[path.name] = np.load(path, mmap_mode="r")
+        self.calls += 1
+        return len(self) >= needed
+
+    def batch(self, size: int, seed: int, step: int) -> Tensor:
+        """(size, CHANNELS, H, W) float16, drawn by seed and step from what is there."""
+        rng = np.random.default_rng([seed, step, 3])
+        shards = list(self.shards.values())
+        sizes = np.cumsum([len(shard) for shard in shards])
+        picks = rng.choice(sizes[-1], size, replace=False)
+        rows = []
+        for pick in picks:
+            shard = int(np.searchsorted(sizes, pick, side="right"))
+            rows.append(shards[shard][int(pick) - (int(sizes[shard - 1]) if shard else 0)]["pixels"])
+        return torch.from_numpy(np.stack(rows))

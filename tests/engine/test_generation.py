@@ -1,0 +1,353 @@
+"""Backends: any size, in tiles, the same again, stopped at once; the shipped weights help; training resumes exactly."""
+
+import copy
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.evaluation import haarpsi, psnr
+from engine.generation import embedded, evidence, open_backend, put_back, samples, textures, train, world
+from engine.generation.model import BANDS, PATCH, BridgeUNet, bridge_times, detail_bands, network_inputs, sample
+from engine.job import Camera, GeneratorSettings
+from engine.progress import Cancelled, EngineError, Progress
+from engine.records import Condition
+
+CPU = torch.device("cpu")
+IDENTITY = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
+
+
+def condition(height=64, width=80, seed=0):
+    """A condition of smooth noise with a hole, some sky, and unequal confidence."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.random((1, 3, 6, 7), np.float32))
+    rgb = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0].permute(1, 2, 0).numpy()
+    level = rng.integers(1, 4, (height, width)).astype(np.uint8)
+    level[height // 3 : height // 2, width // 4 : width // 2] = 0
+    depth = np.linspace(2, 5, height * width, dtype=np.float32).reshape(height, width)
+    depth[:4] = np.inf
+    confidence = rng.random((height, width), np.float32) * (level > 0)
+    source = np.where(level > 0, 0, -1).astype(np.int16)
+    global_depth = np.where(rng.random((height, width)) < 0.5, depth, 0).astype(np.float32)
+    global_rgb = rgb * (global_depth > 0)[..., None]
+    camera = Camera(width, height, 90.0, 90.0, width / 2, height / 2, IDENTITY)
+    return Condition(camera, rgb, level, depth, confidence, source, global_rgb, global_depth)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return open_backend("embedded", CPU)
+
+
+@pytest.fixture(scope="module")
+def restless():
+    """A small network with random weights everywhere: its output shows every mistake of the plumbing around it."""
+    torch.manual_seed(1)
+    net = BridgeUNet((8, 8, 8), 1).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.15)
+    return net
+
+
+def test_none_returns_the_condition():
+    c = condition()
+    (frame,) = open_backend("none", CPU).generate([c], GeneratorSettings("none"), Progress())
+    assert np.array_equal(frame, c.rgb) and frame.dtype == np.float32
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(EngineError, match='"embedded" or "none"'):
+        open_backend("magic", CPU)
+
+
+@pytest.mark.parametrize("backend", ["none", "embedded"])
+def test_no_frames_in_no_frames_out(backend):
+    assert open_backend(backend, CPU).generate([], GeneratorSettings(backend), Progress()) == []
+
+
+# --- putting back ------------------------------------------------------------
+
+
+def test_sure_pixels_are_put_back_and_holes_are_left_alone():
+    c = condition()
+    c.level[:] = 1
+    c.level[10:20] = 0
+    c.confidence = np.where(c.level > 0, 1, 0).astype(np.float32)
+    frame = np.full_like(c.rgb, 0.25)
+    result = put_back(frame, c)
+    assert np.allclose(result[c.level == 1], c.rgb[c.level == 1], atol=1e-6) and np.all(result[10:20] == 0.25)
+
+
+def test_evidence_is_confidence_outside_holes():
+    c = condition()
+    for level, confidence, expected in (
+        (1, 0.5, 0.5),
+        (2, 1.0, 1.0),
+        (0, 1.0, 0.0),
+        (3, 0.0, 0.0),
+        (1, np.nan, 0.0),
+        (12, 2.0, 1.0),
+    ):
+        c.level[:], c.confidence[:] = level, confidence
+        assert np.all(evidence(c) == np.float32(expected))
+
+
+# --- the embedded backend ----------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(64, 80), (33, 71), (1, 1), (16, 200)])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_frames_of_any_size(shipped, size, steps):
+    c = condition(*size)
+    (frame,) = shipped.generate([c], GeneratorSettings(steps=steps), Progress())
+    assert frame.shape == (*size, 3) and frame.dtype == np.float32
+    assert np.isfinite(frame).all() and frame.min() >= 0 and frame.max() <= 1
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_comes_before(shipped):
+    a, b = condition(seed=1), condition(seed=2)
+    together = shipped.generate([a, b], GeneratorSettings(seed=3), Progress())
+    alone = shipped.generate([b], GeneratorSettings(seed=3), Progress())
+    fresh = open_backend("embedded", CPU).generate([b], GeneratorSettings(seed=3), Progress())
+    assert together[1].tobytes() == alone[0].tobytes() == fresh[0].tobytes()
+
+
+def test_the_seed_matters_in_holes_only_by_the_bridge(restless):
+    c = condition()
+    inputs = network_inputs(*embedded.condition_tensors(c))
+    frames = [sample(restless, *inputs, embedded.seeded_noise((64, 80), seed), 2) for seed in (0, 1)]
+    assert not torch.equal(*frames)
+
+
+def test_empty_and_broken_conditions_give_finite_frames(shipped):
+    nothing = condition()
+    for array in (nothing.level, nothing.depth, nothing.confidence, nothing.global_depth, nothing.global_rgb):
+        array[:] = 0
+    nothing.rgb[:] = 0.5
+    sky = condition()
+    sky.depth[:] = np.inf
+    sky.global_depth[:] = np.inf
+    broken = condition()
+    broken.depth[3] = np.nan
+    broken.confidence[4] = np.nan
+    for frame in shipped.generate([nothing, sky, broken], GeneratorSettings(), Progress()):
+        assert np.isfinite(frame).all()
+
+
+def test_an_untrained_network_returns_its_condition():
+    net = BridgeUNet((8, 8, 8), 1)
+    c, projection = network_inputs(*embedded.condition_tensors(condition()))
+    with torch.no_grad():
+        assert torch.equal(sample(net, c, projection, torch.randn(1, 3, 64, 80), 4), c[:, :3])
+
+
+def test_the_global_projection_is_max_pooled_through_the_shared_first_module(restless):
+    net = copy.deepcopy(restless)
+    with torch.no_grad():  # without the gains on the condition's detail, which are its own
+        net.last.weight[3 * PATCH**2 :], net.last.bias[3 * PATCH**2 :] = 0, 0
+    c, projection = network_inputs(*embedded.condition_tensors(condition()))
+    x, time_ = c[:, :3], torch.ones(1)
+    with torch.no_grad():
+        with_it, without = net(x, time_, c, projection), net(x, time_, c, torch.zeros_like(projection))
+        swapped = net(x, time_, projection, c) - projection[:, :3] + c[:, :3]
+    assert (with_it - without).abs().max() > 1e-3
+    assert torch.allclose(swapped, with_it, atol=1e-5)
+
+
+def test_bands_of_detail_add_up_to_what_the_widest_window_blurs_away():
+    rgb = torch.rand(1, 3, 20, 23)
+    low = torch.nn.functional.avg_pool2d(rgb, BANDS[-1], 1, BANDS[-1] // 2, count_include_pad=False)
+    assert torch.allclose(detail_bands(rgb).sum(1), rgb - low, atol=1e-6)
+    assert detail_bands(torch.full_like(rgb, 0.4)).abs().max() < 1e-5
+
+
+def test_times_walk_from_the_condition_to_the_frame():
+    assert bridge_times(4) == [1, 0.75, 0.5, 0.25] and bridge_times(1) == [1]
+
+
+# --- tiles -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length, tile", [(400, 384), (1040, 400), (2048, 1440), (384, 384)])
+def test_spans_cover_everything_and_sum_to_one(length, tile):
+    total = torch.zeros(length)
+    for span in embedded.spans(length, tile):
+        assert span.start % 16 == 0 and 0 <= span.start < span.stop <= length and span.stop - span.start <= tile
+        total[span.start : span.stop] += span.weight
+    assert torch.allclose(total, torch.ones(length), atol=1e-6)
+
+
+def test_tiles_agree_with_the_whole(restless):
+    c = condition(576, 640)
+    inputs = network_inputs(*embedded.condition_tensors(c))
+    noise = embedded.seeded_noise((576, 640), 0)
+    calls = []
+    with torch.inference_mode():
+        whole = sample(restless, *inputs, noise, 2)
+        tiles = sample(embedded.tiled(restless, 400 * 400, lambda: calls.append(1)), *inputs, noise, 2)
+    assert len(calls) == 2 * 6
+    change = (whole - inputs[0][:, :3]).abs().mean()
+    assert (whole - tiles).abs().max() < 0.02 * change
+
+
+# --- stopping ----------------------------------------------------------------
+
+
+def test_cancel_is_heard_within_one_step(shipped):
+    asked = []
+
+    def cancelled():
+        asked.append(time.monotonic())
+        return len(asked) > 3
+
+    with pytest.raises(Cancelled):
+        shipped.generate([condition()] * 50, GeneratorSettings(steps=4), Progress(cancelled=cancelled))
+    assert len(asked) == 4
+
+
+def test_cancel_is_heard_by_none():
+    with pytest.raises(Cancelled):
+        open_backend("none", CPU).generate([condition()], GeneratorSettings("none"), Progress(cancelled=lambda: True))
+
+
+# --- the shipped weights -----------------------------------------------------
+
+
+def test_shipped_weights_are_small_and_load_at_once():
+    assert embedded.WEIGHTS.stat().st_size <= 20_000_000
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        embedded.load_network(embedded.WEIGHTS)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) <= 0.5
+
+
+def test_weights_that_are_none_are_refused(tmp_path):
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nothing")
+    for path in (bad, tmp_path / "missing.safetensors"):
+        with pytest.raises(EngineError, match="install CloseUp again"):
+            embedded.load_network(path)
+
+
+def test_the_shipped_network_listens_to_all_its_inputs():
+    """Dead units leave a constant filter that may still beat the condition: better means alone do not show a trained network."""
+    net = embedded.load_network(embedded.WEIGHTS).eval()
+    c, projection = network_inputs(*embedded.condition_tensors(condition()))
+    x, one = c[:, :3], torch.ones(1)
+    mute = torch.cat([c[:, :3], torch.zeros_like(c[:, 3:])], 1)
+    with torch.no_grad():
+        frame = net(x, one, c, projection)
+        others = [net(1 - x, one, c, projection), net(x, 0.25 * one, c, projection), net(x, one, mute, projection)]
+        others.append(net(x, one, c, torch.zeros_like(projection)))
+    size = (frame - c[:, :3]).abs().mean()
+    for other in others:
+        assert (other - frame).abs().mean() > 0.005 * size
+
+
+def test_the_shipped_generator_beats_its_condition(shipped):
+    bank = textures.bank(samples.HELD_OUT + 1, 12, CPU)
+    gains = []
+    for index in range(16):
+        zoom = 8 ** ((index + 0.5) / 16)
+        s = world.sample_views(samples.HELD_OUT + 5000 + index, bank, 96, CPU, zoom)
+        c = samples.condition_of(s, CPU)
+        (frame,) = shipped.generate([c], GeneratorSettings(), Progress())
+        gains.append([metric(frame, s.truth) - metric(c.rgb, s.truth) for metric in (psnr, haarpsi)])
+    assert (np.mean(gains, axis=0) > 0).all(), np.mean(gains, axis=0)
+
+
+# --- training ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """A few tiny samples, and a held-out set of them."""
+    folder = tmp_path_factory.mktemp("training") / "samples"
+    folder.mkdir()
+    patch = pytest.MonkeyPatch()
+    patch.setattr(samples, "TEXTURES", 3)
+    samples.fill(folder, 8, 32, 0, "cpu")
+    zooms = [1.5, 3.0, 6.0]
+    samples.make_samples(folder / "held-out-32.npy", [samples.HELD_OUT + i for i in range(3)], 32, 1, CPU, zooms)
+    patch.undo()
+    return folder
+
+
+def options(folder, **changes):
+    base = train.Options(str(folder), samples=8, size=32, crop=32, batch=4, widths=(8, 8, 8), blocks=1, workers=0, rate=3e-3)
+    return replace(base, **changes)
+
+
+def start(tmp_path, shards):
+    (tmp_path / "samples").symlink_to(shards, target_is_directory=True)
+    return tmp_path
+
+
+def test_training_lowers_the_loss(tmp_path, shards):
+    folder = start(tmp_path, shards)
+    trainer = train.Trainer(options(folder, steps=40))
+    store = samples.Samples(shards)
+    store.refresh(8)
+    batch = train.unpack(store.batch(8, 0, 0).float())
+
+    def loss():
+        with torch.no_grad():
+            c, projection, truth = batch
+            return train.reconstruction_loss(trainer.net(c[:, :3], torch.ones(8), c, projection), truth).item()
+
+    before = loss()
+    for step in range(40):
+        trainer.advance(store.batch(4, 0, step))
+    assert loss() < before - 1e-4
+
+
+def test_the_structural_loss_forgives_nothing_but_equality():
+    truth = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    blurred = torch.nn.functional.avg_pool2d(truth, 3, 1, 1)
+    assert train.haar_similarity(truth, truth).item() == pytest.approx(1)
+    assert train.haar_similarity(blurred, truth) < train.haar_similarity(0.5 * (blurred + truth), truth) < 0.99
+    assert train.reconstruction_loss(truth, truth) < 2e-3 < train.reconstruction_loss(blurred, truth)
+
+
+def test_training_goes_on_exactly_where_it_stopped(tmp_path, shards):
+    folder = start(tmp_path, shards)
+    through = train.train(options(folder, steps=6))
+    (folder / "checkpoint.pt").unlink()
+
+    halfway = train.Trainer(options(folder, steps=6))
+    store = samples.Samples(shards)
+    store.refresh(8)
+    for step in range(3):
+        halfway.advance(store.batch(4, 0, step))
+    halfway.save(folder / "checkpoint.pt")
+    resumed = train.train(options(folder, steps=6), resume=True)
+    assert resumed.step == through.step == 6
+    for a, b in ((through.net, resumed.net), (through.average, resumed.average)):
+        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+    moments = [t.optimizer.state_dict()["state"][0]["exp_avg"] for t in (through, resumed)]
+    assert torch.equal(*moments)
+
+
+def test_training_leaves_log_checkpoint_and_weights_that_load(tmp_path, shards):
+    folder = start(tmp_path, shards)
+    text = "--samples 8 --size 32 --crop 32 --batch 4 --widths 8 8 8 --blocks 1 --workers 0"
+    assert train.main(["--out", str(folder), "--steps", "3", *text.split()]) == 0
+    lines = [line for line in (folder / "log.jsonl").read_text().splitlines() if line]
+    assert len(lines) == 1 and '"step": 3' in lines[0] and '"4-8"' in lines[0]
+    trainer = train.Trainer(options(folder))
+    trainer.load(folder / "checkpoint.pt")
+    assert trainer.step == 3
+    train.export(trainer, folder / "exported.safetensors", {})
+    net = embedded.load_network(folder / "exported.safetensors")
+    for name, tensor in trainer.average.state_dict().items():
+        assert torch.allclose(net.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_resuming_without_a_checkpoint_says_so(tmp_path, shards):
+    with pytest.raises(EngineError, match="without --resume"):
+        train.train(options(start(tmp_path, shards), steps=1), resume=True)

@@ -1,0 +1,136 @@
+"""Whole jobs through the real subprocess: what comes out, what is kept, what a killed run leaves."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import time
+
+import jobs
+import numpy as np
+import pytest
+import synthetic
+import trimesh
+from PIL import Image
+
+from engine import artifacts, job, protocol
+from engine.evaluation import psnr
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished job of three frames, and what its run printed."""
+    folder = jobs.make(tmp_path_factory.mktemp("a job's folder — ü '\""))
+    code, events, err = jobs.run(folder)
+    assert code == 0, err
+    return folder, events
+
+
+def test_events_are_of_the_protocol_and_end_with_done(finished):
+    _, events = finished
+    for event in events:
+        protocol.decode_event(protocol.encode(event))
+    assert events[-1]["event"] == "done"
+    assert [event["frame"] for event in events if event["event"] == "frame"] == [1, 2, 3]
+    progress = [event["done"] for event in events if event["event"] == "progress" and event["stage"] == "frames"]
+    assert progress == sorted(progress) and progress[-1] == 3
+
+
+def test_every_artifact_stands_and_has_the_right_size(finished):
+    folder, _ = finished
+    for number in (1, 2, 3):
+        for name, mode in (("frames", "RGB"), ("condition", "RGBA"), ("provenance", "P")):
+            with Image.open(folder / name / f"{number:04d}.png") as picture:
+                assert picture.size == (96, 64) and picture.mode == mode
+        assert artifacts.read_depth(folder / "depth" / f"{number:04d}.exr").shape == (64, 96)
+    cloud = trimesh.load(folder / "cloud.ply")
+    assert len(cloud.vertices) > 1000 and cloud.colors.shape[1] >= 3
+    report = json.loads((folder / "report.json").read_text())
+    assert {"cameras", "depth", "cloud", "frames"} <= set(report["stages"]) and report["device"]
+    assert not jobs.temporaries(folder)
+
+
+def test_the_frames_are_what_the_camera_would_have_seen(finished):
+    folder, _ = finished
+    for item in job.load(folder).path:
+        truth, depth = synthetic.cast(item.camera)
+        frame = artifacts.read_frame(folder / "frames" / f"{item.frame:04d}.png")
+        assert psnr(frame, truth) > 22
+        found = artifacts.read_depth(folder / "depth" / f"{item.frame:04d}.exr")
+        assert np.median(np.abs(found - depth) / depth) < 0.01
+
+
+def test_a_second_run_keeps_everything(finished):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "report.json"}
+    code, events, _ = jobs.run(folder)
+    assert code == 0 and not [event for event in events if event["event"] == "frame"]
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert after == before
+
+
+def test_the_same_job_gives_the_same_bytes(finished, tmp_path):
+    folder, _ = finished
+    again = jobs.make(tmp_path / "again")
+    assert jobs.run(again)[0] == 0
+    assert jobs.results(again) == jobs.results(folder)
+
+
+def test_another_seed_keeps_the_geometry(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    jobs.change(folder, lambda data: data["generator"].update(seed=7))
+    cloud = (folder / "cloud.ply").stat().st_mtime_ns
+    code, events, _ = jobs.run(folder)
+    assert code == 0 and len([event for event in events if event["event"] == "frame"]) == 3
+    assert (folder / "cloud.ply").stat().st_mtime_ns == cloud
+
+
+def test_a_killed_run_continues_to_the_same_bytes(tmp_path):
+    """Stereo, several segments and the memory between them; killed at random moments until it is through."""
+    whole = jobs.make(tmp_path / "whole", frames=10, size=(48, 32), depth=False)
+    started = time.monotonic()
+    assert jobs.run(whole)[0] == 0
+    duration = time.monotonic() - started
+    wanted = jobs.results(whole)
+    chance = random.Random(5)
+    folder, kills = jobs.make(tmp_path / "killed", frames=10, size=(48, 32), depth=False), 0
+    pristine = tmp_path / "pristine"
+    shutil.copytree(folder, pristine)
+    while kills < KILLS:
+        process = jobs.start("run", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(chance.uniform(0.3, 1.1) * duration)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+            kept = {name: value for name, value in jobs.results(folder).items() if name in wanted}
+            assert all(wanted[name] == value for name, value in kept.items())
+            continue
+        assert jobs.results(folder) == wanted
+        shutil.rmtree(folder)
+        shutil.copytree(pristine, folder)
+    assert jobs.run(folder)[0] == 0
+    assert jobs.results(folder) == wanted
+    assert not jobs.temporaries(folder)
+
+
+def test_an_empty_path_only_solves(tmp_path):
+    folder = jobs.make(tmp_path, frames=1, depth=False)
+    jobs.change(folder, lambda data: data.update(path=[]))
+    code, events, _ = jobs.run(folder)
+    assert code == 0 and events[-1]["event"] == "done"
+    assert len(json.loads((folder / "cameras.json").read_text())) == 3
+    assert (folder / "cloud.ply").exists() and not (folder / "frames").exists()
+
+
+def test_exr_output(tmp_path):
+    folder = jobs.make(tmp_path, frames=1, output=job.OutputSettings("exr"), generator=job.GeneratorSettings("none"))
+    assert jobs.run(folder)[0] == 0
+    truth, _ = synthetic.cast(job.load(folder).path[0].camera)
+    assert psnr(artifacts.read_frame(folder / "frames" / "0001.exr"), truth) > 22
