@@ -34,8 +34,8 @@ class EmbeddedBackend:
 
     def __init__(self, device: torch.device, weights: Path = WEIGHTS):
         self.device = torch.device(device)
-        self.version = sha256_of(weights)
         net = load_network(weights)
+        self.version = sha256_of(weights)
         self.net = net.to(self.device, dtype=_best_dtype(self.device), memory_format=torch.channels_last).eval()
 
     def generate(self, conditions: Sequence[Condition], settings: GeneratorSettings, progress: Progress) -> list[np.ndarray]:
