@@ -201,7 +201,7 @@ def demo_command(arguments: argparse.Namespace) -> None:
     """The main job, from the photos to demo.blend, as a user of the installed extension would run it."""
     out = Path(arguments.out or DIST / "demo").resolve()
     extension, engine = build_zip(), engine_python()
-    blender = Path(arguments.blender).resolve() if arguments.blender else bpy_python("4.2")
+    blender = Path(arguments.blender).absolute() if arguments.blender else bpy_python("4.2")
     demo = load("closeup_demo", ROOT / "demo" / "pipeline.py")
     photos = Path(arguments.photos).resolve() if arguments.photos else None
     demo.run(engine, blender, extension, out, photos=photos, focal_35mm=arguments.focal_35mm)

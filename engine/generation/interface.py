@@ -64,9 +64,12 @@ def put_back(frame: np.ndarray, condition: Condition) -> np.ndarray:
     return np.clip(frame + weight * (condition.rgb - frame), 0, 1).astype(np.float32)
 
 
-def evidence(condition: Condition) -> np.ndarray:
-    """(H, W) float32, 0..1: how far each pixel is the photos' own; 0 in holes.
+FULL_RESOLUTION_TRUST = 0.25
+"""Exponent of the confidence where a photo saw the pixel at full resolution: there the model has little to add."""
 
-    Confidence alone, at every level: on held-out scenes that kept more detail than trusting coarse levels less.
-    """
-    return np.where(condition.level > 0, np.clip(np.nan_to_num(condition.confidence), 0, 1), 0).astype(np.float32)
+
+def evidence(condition: Condition) -> np.ndarray:
+    """(H, W) float32, 0..1: how far each pixel is the photos' own, growing with the confidence; 0 in holes."""
+    sure = np.clip(np.nan_to_num(condition.confidence), 0, 1)
+    sure = np.where(condition.level == 1, sure**FULL_RESOLUTION_TRUST, sure)
+    return np.where(condition.level > 0, sure, 0).astype(np.float32)

@@ -81,10 +81,12 @@ def test_sure_pixels_are_put_back_and_holes_are_left_alone():
     assert np.allclose(result[c.level == 1], c.rgb[c.level == 1], atol=1e-6) and np.all(result[10:20] == 0.25)
 
 
-def test_evidence_is_confidence_outside_holes():
+def test_evidence_grows_with_confidence_outside_holes():
     c = condition()
     for level, confidence, expected in (
-        (1, 0.5, 0.5),
+        (1, 0.0625, 0.5),
+        (1, 1.0, 1.0),
+        (2, 0.5, 0.5),
         (2, 1.0, 1.0),
         (0, 1.0, 0.0),
         (3, 0.0, 0.0),
