@@ -1,4 +1,4 @@
-"""A play inside Blender: real photos through the real engine; its pictures are the manual's."""
+"""A play inside Blender: real photos through the real engine; its pictures are for the eye only."""
 
 from __future__ import annotations
 
