@@ -185,11 +185,11 @@ def _density(camera: Camera, point: np.ndarray) -> float:
 def report_scene(out: Path, scene: Path) -> None:
     """Everything of a demo whose truth is known."""
     folder = out / "job"
-    what, geometry = job.load(folder), pipeline.load_geometry(folder)
+    what, views = job.load(folder), pipeline.load_views(artifacts.JobFolder(folder))
     numbers, cameras = [item.frame for item in what.path], [item.camera for item in what.path]
     say("Comparing with the true close-ups")
     pictures = {
-        "naive": naive_frames(geometry.views, cameras),
+        "naive": naive_frames(views, cameras),
         "condition": read_frames(folder / "condition", numbers),
         "result": read_frames(folder / "frames", numbers),
         "truth": read_frames(scene / "truth", numbers),
@@ -197,11 +197,11 @@ def report_scene(out: Path, scene: Path) -> None:
     names = [f"{number:04d}" for number in numbers]
     rows = {method: evaluation.compare(pictures[method], pictures["truth"], names) for method in METHODS}
     truth_depth = [np.load(scene / "photos_depth" / f"{Path(s.image).stem}.npy") for s in what.sources]
-    sizes = [view.image.shape[1::-1] for view in geometry.views]  # the job may have shrunk its photos
+    sizes = [view.image.shape[1::-1] for view in views]  # the job may have shrunk its photos
     truth_depth = [cv2.resize(d, size, interpolation=cv2.INTER_NEAREST_EXACT) for d, size in zip(truth_depth, sizes)]
     target = target_of(cameras[-1], artifacts.read_depth(folder / "depth" / f"{numbers[-1]:04d}.exr"))
-    zooms = magnification(cameras, [view.camera for view in geometry.views], target)
-    text, data = tables(rows, depth_accuracy(geometry.views, truth_depth), zooms)
+    zooms = magnification(cameras, [view.camera for view in views], target)
+    text, data = tables(rows, depth_accuracy(views, truth_depth), zooms)
     (out / "table.md").write_text(text, encoding="utf-8")
     (out / "table.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
     print("\n".join("| " + line if not line.startswith("|") else line for line in text.splitlines()[:9]), flush=True)

@@ -25,13 +25,15 @@ from .generation import open_backend
 from .geometry import cameras, fusion, ply, stereo
 from .job import Camera, Job, PathFrame
 from .progress import EngineError, Progress
-from .records import Condition, Geometry, Photo, PointCloud, View
+from .records import UNKNOWN, Condition, Geometry, Photo, PointCloud, View
 
 SEGMENT = 8
 """Frames that are generated together, between two updates of the memory."""
 
 FUSED_CONFIDENCE = 0.3
 """Depth below this confidence was filled in from its neighbours and stays out of the cloud."""
+WARPED_CONFIDENCE = 0.15
+"""Depth below this confidence is so often wrong that frames are better without it."""
 
 PROVENANCE_PALETTE = bytes((200, 60, 160, 40, 150, 70, 150, 190, 60, 230, 200, 60, 240, 150, 50, 220, 90, 50, 170, 60, 40))
 """Colours of provenance/NNNN.png: 0 generated (magenta), 1 photo at full resolution (green), then ever coarser levels."""
@@ -177,23 +179,27 @@ def cloud_stage(store: JobFolder, what: Job, key: str, progress: Progress) -> st
         return key
     progress.stage("cloud", "Fusing the point cloud")
     store.begin("cloud", key, ("cloud.ply",))
-    cloud = fusion.fuse(_trusted(load_views(store)), what.geometry.cloud_points)
+    cloud = fusion.fuse(_trusted(load_views(store), FUSED_CONFIDENCE), what.geometry.cloud_points)
     artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
     store.finish("cloud", key)
     return key
 
 
-def _trusted(views: list[View]) -> list[View]:
-    """The views without depth that was only filled in from its neighbours; as they are when that is all there is."""
-    trusted = [replace(view, confidence=np.where(view.confidence >= FUSED_CONFIDENCE, view.confidence, 0)) for view in views]
-    enough = np.mean([(view.confidence > 0).mean() for view in trusted]) > 0.05
-    return trusted if enough else views
+def _trusted(views: list[View], floor: float) -> list[View]:
+    """The views without depth of less confidence than ``floor``; as they are when hardly anything would be left."""
+    kept = [view.confidence >= floor for view in views]
+    if np.mean([mask.mean() for mask in kept]) < 0.05:
+        return views
+    return [
+        replace(view, depth=np.where(mask, view.depth, UNKNOWN), confidence=np.where(mask, view.confidence, np.float32(0)))
+        for view, mask in zip(views, kept)
+    ]
 
 
 def load_geometry(folder: str | os.PathLike) -> Geometry:
-    """Views and cloud of a job folder whose geometry is finished."""
+    """Views, with the depth that frames are made from, and cloud of a job folder whose geometry is finished."""
     store = JobFolder(Path(folder))
-    return Geometry(load_views(store), ply.read(store.path("cloud.ply")))
+    return Geometry(_trusted(load_views(store), WARPED_CONFIDENCE), ply.read(store.path("cloud.ply")))
 
 
 # --- frames ------------------------------------------------------------------
