@@ -54,7 +54,7 @@ def say(message: str) -> None:
 
 def run(*command: object, **extra_env: object) -> int:
     """A command in the repository's root; returns its exit code."""
-    env = {**TORCH_SETTINGS, **os.environ, **{key: str(value) for key, value in extra_env.items()}}
+    env = {**os.environ, **{key: str(value) for key, value in extra_env.items()}}
     return subprocess.call([str(part) for part in command], cwd=str(ROOT), env=env)
 
 
@@ -239,4 +239,6 @@ def main() -> None:
 if __name__ == "__main__":
     # pip and uv must see the caller's settings, but not a virtual environment that happens to be active
     os.environ.pop("VIRTUAL_ENV", None)
+    for setting, value in TORCH_SETTINGS.items():
+        os.environ.setdefault(setting, value)
     main()

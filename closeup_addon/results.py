@@ -241,11 +241,3 @@ def fit_user(user, result: Result, now: int) -> None:
     user.use_auto_refresh = True
     user.use_cyclic = False
     user.frame_current = min(max(now, first), last)  # Blender itself looks again only when the frame changes
-
-
-# --- to look at ------------------------------------------------------------------
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of a job's folder."""
-    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

@@ -58,10 +58,6 @@ def run(
         "BLENDER_USER_RESOURCES": str(out / "profile"),  # nothing touches the user's own Blender
         "CLOSEUP_ENGINE_PYTHON": str(engine_python),
         "PYTHONUNBUFFERED": "1",
-        # glibc gives large blocks back to the system again and again otherwise, at many times the cost of the work itself
-        "MALLOC_MMAP_THRESHOLD_": "4000000000",
-        "MALLOC_TRIM_THRESHOLD_": "8000000000",
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait for each other leave the processor to those that work
     }
     (out / "profile").mkdir(exist_ok=True)
     job = ["--zip", str(Path(zip_path).resolve()), "--out", str(out), "--frames", str(frames)]

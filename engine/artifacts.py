@@ -20,6 +20,7 @@ import numpy as np
 import OpenEXR
 from PIL import Image
 
+from .color import linear_from_srgb, srgb_from_linear
 from .progress import EngineError
 
 SKY_Z = 1e10
@@ -113,7 +114,7 @@ def write_frame(path: Path, image: np.ndarray) -> None:
     if path.suffix == ".png":
         write_png(path, image)
         return
-    linear = np.where(image <= 0.04045, image / 12.92, ((np.maximum(image, 0) + 0.055) / 1.055) ** 2.4).astype(np.float16)
+    linear = linear_from_srgb(image).astype(np.float16)
     write_exr(path, {name: linear[..., i] for i, name in enumerate("RGB")})
 
 
@@ -124,7 +125,7 @@ def read_frame(path: Path) -> np.ndarray:
             return np.asarray(picture.convert("RGB"), np.float32) / 255
     with OpenEXR.File(str(path)) as file:
         linear = file.channels()["RGB"].pixels.astype(np.float32)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055).astype(np.float32)
+    return srgb_from_linear(linear)
 
 
 def read_indices(path: Path) -> np.ndarray:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from skimage.metrics import structural_similarity
 
+from .color import srgb_from_linear
 from .progress import EngineError
 
 SMALLEST = 16
@@ -226,5 +227,4 @@ def _read_exr(path: Path) -> np.ndarray:
             linear = channels["RGB" if "RGB" in channels else "RGBA"].pixels[..., :3].astype(np.float32)
     except (RuntimeError, KeyError, ValueError, OSError, TypeError):
         raise EngineError(f"{path} is not an EXR picture with RGB; save it again.", "unreadable") from None
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+    return srgb_from_linear(np.clip(linear, 0, 1))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
+from .color import srgb_from_linear
 from .geometry.depth_files import read_exr_planes
 from .progress import EngineError
 
@@ -234,8 +235,7 @@ def _read_exr(path: Path, name: str, max_size: int | None, kind: str) -> Picture
     if target != full_size:
         linear = cv2.resize(linear, target, interpolation=cv2.INTER_AREA)
         usable = cv2.resize(usable.astype(np.float32), target, interpolation=cv2.INTER_AREA) >= 0.5
-    rgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
-    return Picture(rgb, usable, full_size)
+    return Picture(srgb_from_linear(linear), usable, full_size)
 
 
 def _grey_layer(plane: np.ndarray) -> dict[str, np.ndarray]:

@@ -14,14 +14,4 @@ CLASSES = (
     *engine.CLASSES,
 )
 
-
-def register() -> None:
-    """Register every operator."""
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    """Unregister every operator."""
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -8,14 +8,4 @@ from . import sidebar
 
 CLASSES = sidebar.CLASSES
 
-
-def register() -> None:
-    """Register every panel."""
-    for cls in CLASSES:
-        bpy.utils.register_class(cls)
-
-
-def unregister() -> None:
-    """Unregister every panel."""
-    for cls in reversed(CLASSES):
-        bpy.utils.unregister_class(cls)
+register, unregister = bpy.utils.register_classes_factory(CLASSES)
