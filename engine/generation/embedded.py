@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..job import GeneratorSettings, sha256_of
-from ..progress import EngineError, Progress
+from ..progress import EngineError, Progress, is_out_of_memory
 from ..records import Condition
 from .interface import put_back
 from .model import MULTIPLE, BridgeUNet, network_inputs, sample
@@ -54,7 +54,9 @@ class EmbeddedBackend:
                 net = tiled(self.net, budget, progress.check)
                 frame = sample(net, *network_inputs(*inputs), noise, settings.steps, progress.check)
                 break
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:  # torch has an error of its own for graphics cards only
+                if not is_out_of_memory(error):
+                    raise
                 if budget // 4 < SMALLEST_TILE**2:
                     raise EngineError(
                         f"The device has no memory left for a frame of {width}×{height}; close other programs or render smaller.",

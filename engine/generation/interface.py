@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from ..job import GeneratorSettings
 from ..progress import EngineError, Progress
@@ -58,18 +60,31 @@ def open_backend(name: str, device: torch.device) -> Backend:
     raise EngineError(f'There is no generator "{name}"; choose "embedded" or "none".', "backend")
 
 
-def put_back(frame: np.ndarray, condition: Condition) -> np.ndarray:
-    """The frame (H, W, 3) with the photos' pixels put back in proportion to their confidence: text stays that text."""
-    weight = evidence(condition)[..., None]
-    return np.clip(frame + weight * (condition.rgb - frame), 0, 1).astype(np.float32)
-
-
 FULL_RESOLUTION_TRUST = 0.25
 """Exponent of the confidence where a photo saw the pixel at full resolution: there the model has little to add."""
+COARSEST = 6
+"""Levels beyond this are put back as this one."""
 
 
-def evidence(condition: Condition) -> np.ndarray:
-    """(H, W) float32, 0..1: how far each pixel is the photos' own, growing with the confidence; 0 in holes."""
-    sure = np.clip(np.nan_to_num(condition.confidence), 0, 1)
-    sure = np.where(condition.level == 1, sure**FULL_RESOLUTION_TRUST, sure)
-    return np.where(condition.level > 0, sure, 0).astype(np.float32)
+def put_back(frame: np.ndarray, condition: Condition) -> np.ndarray:
+    """The frame (H, W, 3) with the photos' pixels put back in proportion to their confidence: text stays that text."""
+    planes = [np.asarray(x, np.float32) for x in (frame, condition.rgb, condition.level, np.nan_to_num(condition.confidence))]
+    tensors = [torch.from_numpy(x).reshape(1, *x.shape[:2], -1).permute(0, 3, 1, 2) for x in planes]
+    return restored(*tensors)[0].permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def restored(frame: Tensor, rgb: Tensor, level: Tensor, confidence: Tensor) -> Tensor:
+    """:func:`put_back` on tensors: frame, rgb (N, 3, H, W); level, confidence (N, 1, H, W).
+
+    A photo that saw a surface at 1/n of the frame's resolution knows means over n×n pixels, not the pixels: so much of it is put
+    back and no more, or what the model added in detail would be blurred again.
+    """
+    away = rgb - frame
+    result = frame + torch.where(level == 1, confidence.clamp(0, 1) ** FULL_RESOLUTION_TRUST, 0.0) * away
+    for n in range(2, COARSEST + 1):
+        here = (level >= n) if n == COARSEST else (level == n)
+        if bool(here.any()):
+            side = 2 ** (n - 1) + 1
+            coarse = F.avg_pool2d(away, side, 1, side // 2, count_include_pad=False)
+            result = result + torch.where(here, confidence.clamp(0, 1), 0.0) * coarse
+    return result

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..camera import unproject
 from ..conditioning import Warper
 from ..records import Condition, PointCloud, View
+from .surfaces import surface_views
 from .textures import Bank, bank
 from .world import Sample, sample_views
 
@@ -21,6 +22,8 @@ CHANNELS = 13
 SHARD = 32
 """Samples in a file."""
 TEXTURES = 48
+SURFACES = 3
+"""Of so many shards all but the first hold single surfaces, which are cheap; the first holds the ray-cast world."""
 SHARDS_PER_BANK = 8
 """New textures are drawn after so many shards."""
 HELD_OUT = 10**8
@@ -67,10 +70,11 @@ def make_samples(
     _write(path, seeds, size, textures, device, zooms)
 
 
-def _write(path: Path, seeds: Sequence[int], size: int, textures: Bank, device: torch.device, zooms=None) -> None:
+def _write(path: Path, seeds: Sequence[int], size: int, textures: Bank, device: torch.device, zooms=None, flat=False) -> None:
     data = np.zeros(len(seeds), record(size))
     for row, seed in enumerate(seeds):
-        sample = sample_views(seed, textures, size, device, None if zooms is None else zooms[row])
+        zoom = None if zooms is None else zooms[row]
+        sample = surface_views(seed, textures, size, zoom) if flat else sample_views(seed, textures, size, device, zoom)
         data[row] = (pack(condition_of(sample, device), sample.truth), sample.zoom)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as stream:
@@ -91,7 +95,7 @@ def fill(folder: Path, count: int, size: int, seed: int, device: str, worker: in
             drawn = shard // SHARDS_PER_BANK
             textures = bank(seed * 100_003 + drawn, TEXTURES, target)
         first = seed * 1_000_003 + shard * SHARD
-        _write(path, range(first, first + min(SHARD, count - shard * SHARD)), size, textures, target)
+        _write(path, range(first, first + min(SHARD, count - shard * SHARD)), size, textures, target, flat=shard % SURFACES > 0)
 
 
 class Samples:

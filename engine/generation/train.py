@@ -28,6 +28,7 @@ from torch import Tensor
 from ..device import pick
 from ..evaluation import gmsd, haarpsi, psnr
 from ..progress import EngineError
+from .interface import restored
 from .model import MULTIPLE, BridgeUNet, bridge_start, network_inputs, sample
 from .samples import HELD_OUT, Samples, fill, make_samples
 
@@ -147,7 +148,7 @@ class Trainer:
         amp = autocast(self.device)
         with amp:
             prediction, truth = predict(self.net, batch, generator)
-        loss = reconstruction_loss(prediction.float(), truth)
+        loss = reconstruction_loss(restored(prediction.float(), batch[:, :3], batch[:, 3:4], batch[:, 4:5]), truth)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -284,7 +285,7 @@ def reconstruction_loss(a: Tensor, b: Tensor) -> Tensor:
     loss = ((a - b).square() + 1e-6).sqrt().mean()
     for axis in (2, 3):
         loss = loss + 0.25 * (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
-    return loss + 0.1 * (1 - _ssim(a, b)) + 0.4 * (1 - haar_similarity(a, b))
+    return loss + 0.1 * (1 - _ssim(a, b)) + 0.15 * (1 - haar_similarity(a, b))
 
 
 def haar_similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -345,8 +346,7 @@ def evaluate(net: BridgeUNet, pixels: Tensor, zooms: list[float], steps: int = 4
         noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)).to(device)
         with autocast(device):
             frame = sample(net, condition, projection, noise, steps).float()
-        weight = torch.where(batch[:, 3:4] > 0, batch[:, 4:5], 0.0)
-        frame = frame + weight * (condition[:, :3] - frame)
+        frame = restored(frame, batch[:, :3], batch[:, 3:4], batch[:, 4:5])
         a, b, c = (x[0].permute(1, 2, 0).cpu().numpy() for x in (frame, truth, condition[:, :3]))
         rows.append([[metric(x, b) for metric in (psnr, haarpsi, gmsd)] for x in (c, a)])
     table = np.array(rows)

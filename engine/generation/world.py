@@ -262,7 +262,8 @@ def look_at(position: np.ndarray, target: np.ndarray, size: int, focal: float, c
     return from_arrays(size, size, np.array([[focal, 0, center], [0, focal, center], [0, 0, 1]]), pose)
 
 
-def _position(rng: np.random.Generator, distance: float, spread: float) -> np.ndarray:
+def around(rng: np.random.Generator, distance: float, spread: float) -> np.ndarray:
+    """(3,) a place at ``distance`` from the origin, ``spread`` radians (1 sigma) about the -z side."""
     angles = np.clip(rng.normal(0, spread, 2), -0.7, 0.7)
     direction = np.array([math.sin(angles[0]), math.sin(angles[1]), -1.0])
     return distance * direction / np.linalg.norm(direction)
@@ -274,7 +275,7 @@ def sample_views(seed: int, textures: Bank, size: int, device: torch.device, zoo
     zoom = float(np.exp(rng.uniform(0, np.log(8)))) if zoom is None else zoom
     scene = random_scene(rng, len(textures), zoom, device)
     focal = FOCAL * size
-    target = look_at(_position(rng, FOCAL, 0.1), rng.normal(0, 0.05, 3), size, focal, size / 2)
+    target = look_at(around(rng, FOCAL, 0.1), rng.normal(0, 0.05, 3), size, focal, size / 2)
     truth, depth = render(scene, textures, target)
     count = int(rng.choice([1, 2, 3, 4], p=[0.1, 0.25, 0.35, 0.3]))
     seen = _some_points(rng, target, depth)
@@ -310,7 +311,7 @@ def _photo(
     focal = FOCAL * size * rng.uniform(0.8, 1.2)
     distance = FOCAL * zoom * focal / (FOCAL * size)
     for _ in range(8):  # a photographer walks around what stands in the way
-        position = _position(rng, distance, 0.28)
+        position = around(rng, distance, 0.28)
         if _visible(scene, seen, position) > 0.4:
             break
     camera = look_at(position, rng.normal(0, 0.12, 3), window, focal, window / 2, rng.normal(0, 0.05))
@@ -321,11 +322,11 @@ def _photo(
     image = np.clip(image + rng.normal(0, rng.uniform(0, 0.01), image.shape), 0, 1).astype(np.float32)
     depth, confidence = corrupt_depth(rng, depth, error / focal)
     if error:
-        camera = _jittered(rng, camera, 0.4 / focal)
+        camera = jittered(rng, camera, 0.4 / focal)
     return View(name, image, camera, np.ones(depth.shape, bool), depth, confidence)
 
 
-def _jittered(rng: np.random.Generator, camera: Camera, angle: float) -> Camera:
+def jittered(rng: np.random.Generator, camera: Camera, angle: float) -> Camera:
     """The camera turned by up to ``angle`` (radians), as solved poses are."""
     turn = np.eye(4)
     turn[:3, :3] = random_rotation(rng, angle)

@@ -6,19 +6,23 @@ import torch
 import torch.nn.functional as F
 
 
-def _step(previous: torch.Tensor, cost: torch.Tensor, small: float, large: torch.Tensor) -> torch.Tensor:
+def _step(previous: torch.Tensor, cost: torch.Tensor, small: float | None, large: torch.Tensor) -> torch.Tensor:
     """One step of the recursion for lines of pixels: previous, cost (..., L, D); large (..., L, 1)."""
     least = previous.amin(-1, keepdim=True)
-    near = F.pad(previous, (1, 1), value=float("inf"))
-    near = torch.minimum(near[..., 2:], near[..., :-2]) + small
-    return cost + torch.minimum(torch.minimum(previous, near), least + large) - least
+    stay = torch.minimum(previous, least + large)
+    if small is not None:
+        near = F.pad(previous, (1, 1), value=float("inf"))
+        stay = torch.minimum(stay, torch.minimum(near[..., 2:], near[..., :-2]) + small)
+    return cost + stay - least
 
 
-def semi_global(cost: torch.Tensor, image: torch.Tensor, small: float, large: float, contrast: float = 0.06) -> torch.Tensor:
+def semi_global(
+    cost: torch.Tensor, image: torch.Tensor, small: float | None, large: float, contrast: float = 0.06
+) -> torch.Tensor:
     """Sum of the eight directional aggregations of ``cost`` (H, W, D), divided by 8.
 
-    image: (3, H, W). small: penalty of a change by one label. large: of any greater change, less where neighbouring
-    colours differ by more than ``contrast``.
+    image: (3, H, W). small: penalty of a change by one label, None where labels have no order. large: of any greater change,
+    less where neighbouring colours differ by more than ``contrast``.
     """
     total = torch.zeros_like(cost)
     for dy in (1, -1):
@@ -44,7 +48,7 @@ def _lines(cost, image, dy, shifts, small, large, contrast):
             before = torch.stack([_shifted(state[i], shift) for i, shift in enumerate(shifts)])
             colours = torch.stack([_shifted(image[:, row - dy].T, shift) for shift in shifts])
             unlike = (colours - image[:, row].T[None]).abs().amax(-1, keepdim=True)
-            jump = (large * contrast / unlike.clamp_min(contrast)).clamp_min(small * 1.5)
+            jump = (large * contrast / unlike.clamp_min(contrast)).clamp_min((small or 0.0) * 1.5)
             state = _step(before, here[None], small, jump)
         total[row] = state.sum(0)
     return total

@@ -164,8 +164,20 @@ def sweep_partner(
     return best, valid
 
 
-def sweep(reference: Frame, partners: list[Frame], labels: torch.Tensor, radius: int = 2, keep: int = 2) -> torch.Tensor:
-    """Matching cost (H, W, D) in 0..1 of every label: the mean over the ``keep`` partners that agree best.
+LONELY = 0.04
+"""What it costs to be matched by one partner alone; beside an object only one may see what lies behind it."""
+
+
+def together(costs: torch.Tensor) -> torch.Tensor:
+    """One cost from those of every partner (P, ...): the mean of the best two, or the best alone where the others see nothing."""
+    if len(costs) == 1:
+        return costs[0]
+    best = costs.topk(2, dim=0, largest=False).values
+    return torch.minimum(best.mean(0), best[0] + LONELY)
+
+
+def sweep(reference: Frame, partners: list[Frame], labels: torch.Tensor, radius: int = 2) -> torch.Tensor:
+    """Matching cost (H, W, D) in 0..1 of every label, all partners' :func:`together`.
 
     A partner in which the point falls out of the frame counts as undecided (cost ½), so that occlusion never looks like a match.
     """
@@ -173,10 +185,7 @@ def sweep(reference: Frame, partners: list[Frame], labels: torch.Tensor, radius:
     for partner in partners:
         zncc, valid = sweep_partner(reference, partner, labels, radius)
         costs.append(torch.where(valid, (1 - zncc) * 0.5, 0.5).clamp(0, 1))
-    stacked = torch.stack(costs)
-    if len(partners) > keep:
-        stacked = stacked.topk(keep, dim=0, largest=False).values
-    return stacked.mean(0).permute(1, 2, 0).contiguous()
+    return together(torch.stack(costs)).permute(1, 2, 0).contiguous()
 
 
 # --- slanted planes per pixel ---------------------------------------------------

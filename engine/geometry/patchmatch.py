@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from .matching import Planes, SlantedMatcher, pixel_grid
+from .matching import Planes, SlantedMatcher, pixel_grid, together
 
 NEIGHBOURS = ((1, 0), (-1, 0), (0, 1), (0, -1), (3, 1), (-1, 3), (-3, -1), (1, -3), (7, 0), (-7, 0), (0, 7), (0, -7))
 """(dx, dy) of the pixels that propose their plane, in three rings taken in turn."""
@@ -61,12 +61,12 @@ def _from_neighbour(planes: Planes, dx: int, dy: int) -> Planes:
 class Refiner:
     """State and objective of one photo's refinement.
 
-    step: inverse depth that moves a matching point by one pixel of this level. keep: how many partners must agree.
+    step: inverse depth that moves a matching point by one pixel of this level.
     weights: (P, H, W) in 0..1, how far each partner is believed to see each pixel.
     """
 
-    def __init__(self, matcher: SlantedMatcher, step: float, limits: tuple[float, float], weights: torch.Tensor, keep: int = 2):
-        self.matcher, self.step, self.limits, self.keep = matcher, step, limits, keep
+    def __init__(self, matcher: SlantedMatcher, step: float, limits: tuple[float, float], weights: torch.Tensor):
+        self.matcher, self.step, self.limits = matcher, step, limits
         self.weights = weights
         self.size = matcher.reference.size
         self.pixels = pixel_grid(*self.size, matcher.reference.gray.device)
@@ -77,10 +77,8 @@ class Refiner:
         score, inside = self.matcher.zncc(window, planes, pixels)
         cost = torch.where(inside, (1 - score) * 0.5, torch.full_like(score, 0.5)).clamp(0, 1)
         cost = 0.5 + (cost - 0.5) * self.weights[:, rows].reshape(len(score), -1)
-        if len(cost) > self.keep:
-            cost = cost.topk(self.keep, dim=0, largest=False).values
         away = ((planes.w - prior[rows].reshape(-1)) / (4.0 * self.step)).abs()
-        return cost.mean(0) + strength * away / (1 + away)
+        return together(cost) + strength * away / (1 + away)
 
     def run(
         self,

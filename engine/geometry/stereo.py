@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from ..job import Camera
 from ..progress import Progress
 from ..records import Photo, View
-from . import aggregation, consistency, matching, patchmatch, ranges, sky
+from . import aggregation, completion, consistency, matching, patchmatch, planes, ranges, sky
 
 COARSE = 224
 """Longer side, in pixels, of the images of the plane sweep."""
@@ -33,6 +33,12 @@ AGREEMENT = (-3.7, -2.1, -1.6, -0.5)
 """Log-odds of a depth's being right with 0, 1, 2, 3 and more photos that agree."""
 GOOD_COST = 0.13
 """Matching cost that speaks neither for nor against a depth."""
+SKY = 0.7
+"""Confidence of sky."""
+PLANE_SURE = 0.7
+"""Confidence of depths that the scene's planes are fitted to."""
+GUESS = 0.16
+"""Least confidence of a depth that was chosen for want of better: frames are still better with it than with a hole."""
 UNSURE = 0.45
 """Confidence below which a depth is replaced by what its surroundings suggest."""
 
@@ -148,12 +154,12 @@ def _refine(state: _State, frames, states, left: int, tick):
     partners = [frames[j] for j in state.scope.partners]
     start = consistency.weighted_median(state.w, state.agree * 0.9 + 0.1, _shrunk(here.image, state.w.shape), 2, 1, 0.15)
     du, dv = patchmatch.slopes(start)
-    planes = patchmatch.resize_planes(matching.Planes(start, du, dv), here.size)
+    slanted = patchmatch.resize_planes(matching.Planes(start, du, dv), here.size)
     proposals, weights = [], []
     for j in state.scope.partners:
         other = states[j]
         if other.w is None:
-            weights.append(torch.ones(here.size, device=planes.w.device))
+            weights.append(torch.ones(here.size, device=slanted.w.device))
             continue
         trusted = other.w if other.given else torch.where(other.agree > 0, other.w, torch.zeros_like(other.w))
         seen = consistency.reproject(trusted, other.camera, state.camera, state.w.shape)
@@ -164,11 +170,11 @@ def _refine(state: _State, frames, states, left: int, tick):
     step = _pixel_step(state, here, partners)
     matcher = matching.SlantedMatcher(here, partners, radius=2, stride=2 if left == 1 else 1)
     refiner = patchmatch.Refiner(matcher, step, (0.0, state.scope.largest * 1.1), torch.stack(weights))
-    proposals = [proposal.where(proposal > 0, planes.w) for proposal in proposals]
+    proposals = [proposal.where(proposal > 0, slanted.w) for proposal in proposals]
     # the last doubling of a large photo only polishes
     iterations = 3 if left > 1 else 2 if max(here.size) <= LARGE else 1
-    planes, cost = refiner.run(planes, proposals, iterations, 0.05, tick)
-    return planes.w, cost
+    refined, cost = refiner.run(slanted, proposals, iterations, 0.05, tick)
+    return refined.w, cost
 
 
 def _shrunk(image: torch.Tensor, size) -> torch.Tensor:
@@ -213,6 +219,10 @@ def _confidence(state: _State) -> torch.Tensor:
 def _finish(states: list[_State], work: list[_State], frames, progress: Progress) -> list[View]:
     """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
     certain = [state.w is not None and not state.given and _confidence(state) for state in states]
+    for state, frame, sure in zip(states, frames, certain):
+        if state in work:
+            _find_sky(state, frame, [frames[j] for j in state.scope.partners], sure)
+    surfaces = _planes(states, frames, certain)
     views = []
     for index, state in enumerate(states):
         progress.check()
@@ -220,7 +230,7 @@ def _finish(states: list[_State], work: list[_State], frames, progress: Progress
         if state.given:
             depth, confidence = _kept(photo)
         else:
-            w, confidence = _completed(index, states, certain, frames)
+            w, confidence = _completed(index, states, certain, frames, surfaces)
             w, confidence = (_resized(x, photo.image.shape[:2], "nearest-exact") for x in (w, confidence))
             depth = torch.where(w > 0, 1 / w.clamp_min(1e-12), torch.full_like(w, float("inf"))).cpu().numpy()
             confidence = confidence.cpu().numpy()
@@ -233,13 +243,31 @@ def _finish(states: list[_State], work: list[_State], frames, progress: Progress
     return views
 
 
+def _find_sky(state: _State, frame, partners, confidence: torch.Tensor) -> None:
+    """Mark the sky: inverse depth 0, and as sure as it ever is."""
+    evident = (state.agree > 0) & (confidence > 0.5) & (state.cost < 2 * GOOD_COST)
+    found = torch.from_numpy(sky.find(frame, partners, evident)).to(state.w.device)
+    state.w = torch.where(found, torch.zeros_like(state.w), state.w)
+    confidence[found] = SKY
+
+
+def _planes(states, frames, certain) -> np.ndarray:
+    """(K, 4) the scene's large planes, from all sure depths."""
+    points = [np.zeros((0, 7))]
+    for state, frame, sure in zip(states, frames, certain):
+        if state.w is not None:
+            trust = torch.ones_like(state.w) if state.given else sure
+            points.append(planes.oriented_points(state.w, (state.w > 0) & (trust > PLANE_SURE), frame.camera))
+    return planes.find(np.concatenate(points))
+
+
 def _kept(photo: Photo) -> tuple[np.ndarray, np.ndarray]:
     """A given depth map and its confidence; what is no depth becomes unknown."""
     depth = np.where(photo.depth > 0, photo.depth, 0).astype(np.float32)
     return depth, (depth > 0).astype(np.float32)
 
 
-def _completed(index: int, states, certain, frames) -> tuple[torch.Tensor, torch.Tensor]:
+def _completed(index: int, states, certain, frames, surfaces: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Inverse depth (0 = sky) and confidence (H, W) of one photo, every pixel given a value."""
     state, frame = states[index], frames[index]
     seen, trust = _seen_by_others(index, states, certain, frame)
@@ -248,11 +276,16 @@ def _completed(index: int, states, certain, frames) -> tuple[torch.Tensor, torch
         flat = 1.0 / ranges.middle([s.photo for s in states], index, state.scope.known)
         if not bool((w > 0).any()):
             return torch.full(frame.size, flat, device=frame.gray.device), torch.full(frame.size, 0.02, device=frame.gray.device)
+        blue = torch.zeros_like(w, dtype=torch.bool)
     else:
         w, confidence = state.w, certain[index]
+        blue = w == 0
         better = (confidence < UNSURE) & (trust > 0.5)
         w, confidence = torch.where(better, seen, w), torch.where(better, trust * 0.7, confidence)
-    known = (confidence >= UNSURE) & (w > 0)
+    partners = [j for j in state.scope.partners if states[j].w is not None]
+    others = [(frames[j], states[j].w, torch.ones_like(states[j].w) if states[j].given else certain[j]) for j in partners]
+    judge = completion.Judge(frame, others)
+    known = (confidence >= UNSURE) & (w > 0) & (judge.refutations(w) <= confidence) & ~completion.beside_edges(w)
     if not bool(known.any()):
         return w, confidence * 0.5
     # small islands in the unknown are mostly wrong, and nothing is spread from larger ones either
@@ -262,15 +295,13 @@ def _completed(index: int, states, certain, frames) -> tuple[torch.Tensor, torch
     if not bool(known.any()):
         return w, confidence * 0.5
     filled = consistency.fill(w, sources if bool(sources.any()) else known, frame.image)
-    w = torch.where(known, w, filled)
-    confidence = torch.where(known, confidence, confidence.clamp(0.02, 0.2))
-    if state.w is not None:
-        partners = [frames[j] for j in state.scope.partners]
-        blue = torch.from_numpy(
-            sky.find(frame, partners, (state.agree > 0) & (confidence > 0.5) & (state.cost < 2 * GOOD_COST))
-        ).to(w.device)
-        w, confidence = torch.where(blue, torch.zeros_like(w), w), torch.where(blue, torch.full_like(w, 0.7), confidence)
-    return w, confidence
+    if state.w is None:
+        return torch.where(known, w, filled), torch.where(known, confidence, confidence.clamp(0.02, 0.2))
+    known |= blue
+    own, filled = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
+    hypotheses = [planes.seen_from(plane, frame.camera, frame.size, w.device) for plane in surfaces]
+    w, cost = completion.choose(frame, judge, known, own, filled, hypotheses)
+    return w, torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(GUESS, 0.5))
 
 
 def _seen_by_others(index: int, states, certain, frame) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine.evaluation import haarpsi, psnr
-from engine.generation import embedded, evidence, open_backend, put_back, samples, textures, train, world
+from engine.generation import embedded, open_backend, put_back, restored, samples, textures, train, world
 from engine.generation.model import BANDS, PATCH, BridgeUNet, bridge_times, detail_bands, network_inputs, sample
 from engine.job import Camera, GeneratorSettings
 from engine.progress import Cancelled, EngineError, Progress
@@ -81,9 +81,9 @@ def test_sure_pixels_are_put_back_and_holes_are_left_alone():
     assert np.allclose(result[c.level == 1], c.rgb[c.level == 1], atol=1e-6) and np.all(result[10:20] == 0.25)
 
 
-def test_evidence_grows_with_confidence_outside_holes():
-    c = condition()
-    for level, confidence, expected in (
+@pytest.mark.parametrize(
+    ("level", "confidence", "share"),
+    [
         (1, 0.0625, 0.5),
         (1, 1.0, 1.0),
         (2, 0.5, 0.5),
@@ -92,9 +92,40 @@ def test_evidence_grows_with_confidence_outside_holes():
         (3, 0.0, 0.0),
         (1, np.nan, 0.0),
         (12, 2.0, 1.0),
-    ):
-        c.level[:], c.confidence[:] = level, confidence
-        assert np.all(evidence(c) == np.float32(expected))
+    ],
+)
+def test_colour_comes_back_in_proportion_to_confidence(level, confidence, share):
+    c = condition()
+    c.level[:], c.confidence[:] = level, confidence
+    c.rgb[:] = 0.75  # one colour: what a photo knows at any resolution
+    assert np.allclose(put_back(np.full_like(c.rgb, 0.25), c), 0.25 + 0.5 * share, atol=1e-5)
+
+
+def test_detail_beyond_the_photos_resolution_is_the_models():
+    c = condition()
+    c.confidence[:] = 1.0
+    c.rgb[:] = 0.5
+    checks = 0.5 + 0.2 * (-1.0) ** np.add.outer(np.arange(64), np.arange(80))[..., None].repeat(3, 2).astype(np.float32)
+    kept = []
+    for level in (1, 2, 4):
+        c.level[:] = level
+        kept.append(float(put_back(checks.astype(np.float32), c)[20:40, 20:40].std() / checks.std()))
+    assert kept[0] < 0.01 and kept[1] > 0.8 and kept[2] > 0.98
+
+
+def test_levels_side_by_side_are_restored_each_by_itself():
+    c = condition()
+    c.confidence[:] = 1.0
+    c.level[:, :40], c.level[:, 40:] = 1, 3
+    frame = np.random.default_rng(0).random(c.rgb.shape, dtype=np.float32)
+    away = torch.from_numpy(c.rgb - frame).permute(2, 0, 1)[None]
+    slow = frame.copy()
+    slow[:, :40] = c.rgb[:, :40]
+    for y, x in ((5, 45), (30, 60), (63, 79)):
+        window = away[..., max(0, y - 2) : y + 3, max(0, x - 2) : x + 3].mean((0, 2, 3)).numpy()
+        assert np.allclose(put_back(frame, c)[y, x], np.clip(slow[y, x] + window, 0, 1), atol=1e-5)
+    assert np.allclose(put_back(frame, c)[:, :40], c.rgb[:, :40], atol=1e-6)
+    assert torch.isfinite(restored(away, away, torch.ones(1, 1, 64, 80), torch.ones(1, 1, 64, 80))).all()
 
 
 # --- the embedded backend ----------------------------------------------------
@@ -137,6 +168,38 @@ def test_empty_and_broken_conditions_give_finite_frames(shipped):
     broken.confidence[4] = np.nan
     for frame in shipped.generate([nothing, sky, broken], GeneratorSettings(), Progress()):
         assert np.isfinite(frame).all()
+
+
+@pytest.mark.parametrize("message", ["CUDA out of memory", "DefaultCPUAllocator: can't allocate memory: you tried"])
+def test_without_memory_the_frame_is_made_in_smaller_tiles(restless, message):
+    c = condition(640, 1040)
+    backend = open_backend("embedded", CPU)
+    backend.net = restless
+    (whole,) = backend.generate([c], GeneratorSettings(steps=1), Progress())
+    sizes = []
+
+    def short_of_memory(x_t, *rest):
+        sizes.append(x_t.shape[-1] * x_t.shape[-2])
+        if sizes[-1] > 550_000:
+            raise RuntimeError(message)
+        return restless(x_t, *rest)
+
+    backend.net = short_of_memory
+    (tiled,) = backend.generate([c], GeneratorSettings(steps=1), Progress())
+    assert len(sizes) > 2 and np.allclose(whole, tiled, atol=2e-3)
+
+
+def test_without_any_memory_there_is_a_sentence(restless):
+    def nothing_left(*_):
+        raise RuntimeError("out of memory")
+
+    backend = open_backend("embedded", CPU)
+    backend.net = nothing_left
+    with pytest.raises(EngineError, match="no memory left"):
+        backend.generate([condition()], GeneratorSettings(steps=1), Progress())
+    backend.net = lambda *_: [][1]
+    with pytest.raises(IndexError):
+        backend.generate([condition()], GeneratorSettings(steps=1), Progress())
 
 
 def test_an_untrained_network_returns_its_condition():

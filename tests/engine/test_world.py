@@ -1,11 +1,12 @@
 """The synthetic training world: geometry that is right, textures that are filtered, samples that follow from their seed."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from engine import camera as cams
-from engine.generation import samples, textures, world
+from engine.generation import samples, surfaces, textures, world
 
 CPU = torch.device("cpu")
 
@@ -155,3 +156,44 @@ def test_shards_are_made_once_and_read_back(tmp_path, bank, monkeypatch):
     assert store.refresh(3) and not store.refresh(4) and len(store) == 3
     batch = store.batch(3, seed=0, step=5)
     assert batch.shape == (3, samples.CHANNELS, 32, 32) and torch.equal(batch, store.batch(3, seed=0, step=5))
+
+
+# --- single surfaces -----------------------------------------------------------
+
+
+def test_photos_of_a_surface_agree_with_its_depth(bank):
+    """The photo, looked up where the target's surface points project into it, is the target's picture."""
+    found = 0
+    for seed in range(6):
+        sample = surfaces.surface_views(seed, bank, 64, zoom=1.0)
+        points = cams.unproject(sample.camera, sample.depth)
+        assert np.abs(points[..., 2]).max() < 1e-4
+        view = sample.views[0]
+        pixel, _ = cams.project(view.camera, points)
+        inside = (pixel > 1).all(-1) & (pixel < np.array(view.depth.shape[::-1]) - 2).all(-1)
+        x, y = np.moveaxis(pixel - 0.5, -1, 0).astype(np.float32)
+        seen = cv2.remap(view.image, x, y, cv2.INTER_LINEAR)
+        contrast = sample.truth[inside].std()
+        if inside.mean() > 0.5 and contrast > 0.08:
+            found += 1
+            assert np.abs(seen - sample.truth)[inside].mean() < 0.6 * contrast
+            away = cv2.remap(view.image, x + 6, y + 6, cv2.INTER_LINEAR)
+            assert np.abs(seen - sample.truth)[inside].mean() < np.abs(away - sample.truth)[inside].mean()
+    assert found >= 2
+
+
+def test_a_far_photo_of_a_surface_is_blurred_by_its_zoom(bank):
+    camera = world.look_at(np.array([0.0, 0.0, -world.FOCAL]), np.zeros(3), 64, world.FOCAL * 64, 32.0)
+    texture = bank.levels[0][0].numpy()
+    place = np.array([[64.0, 0, 256], [0, 64, 256], [0, 0, 1]])
+    one = surfaces.photograph(texture, place, camera, 0.4)
+    # a texel per pixel, looked at straight: the picture is the texture, softened by the lens alone
+    direct = texture[224:288, 224:288] ** (1 / 2.2)
+    assert np.corrcoef(one.ravel(), direct.ravel())[0, 1] > 0.9
+    assert np.allclose(surfaces.depth_of(camera), world.FOCAL, atol=1e-4)
+
+
+def test_surface_samples_follow_from_their_seed(bank):
+    a, b, c = (surfaces.surface_views(seed, bank, 32) for seed in (3, 3, 4))
+    assert np.array_equal(a.truth, b.truth) and all(np.array_equal(x.image, y.image) for x, y in zip(a.views, b.views))
+    assert not np.array_equal(a.truth, c.truth)

@@ -1,0 +1,144 @@
+"""Depth where no two photos agree: the surfaces of the scene go on behind what hides them.
+
+What stands beside an object is often seen by one photo alone. There every pixel chooses among what it matched best, what its
+surroundings suggest, and the large planes of the scene, judged by the other photos: a hypothesis may not stand in what another
+photo sees as free space and must look alike where another photo sees it; and neighbours of like colour choose alike.
+(Planes as hypotheses: Gallup et al. 2010. The choice: a Potts model, by semi-global aggregation.)
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import aggregation
+from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample, transfer
+
+FREE_SPACE = 1.03
+"""A hypothesis is refuted when a sure depth behind it is this many times as far."""
+HIDDEN = 0.97
+"""Nearer than this share of a hypothesis' depth, a surface hides it."""
+SURE = 0.6
+"""Confidence of a depth that may refute others."""
+UNSEEN = 0.22
+"""Cost of a hypothesis that no other photo can see."""
+FLAT = 4e-4
+"""Variance of grey around which colour counts as much as texture."""
+PLAIN = 0.08
+"""Cost of a match by colour alone, where the colours are the same."""
+OWN, FILLED = 0.06, 0.03
+"""What counts against a pixel's own best match, which nobody confirmed, and against what its surroundings suggest."""
+REACH, REMOTE = 0.3, 0.2
+"""Distance from where a plane is sure to be, share of the photo's longer side, and what it costs to go on that far."""
+FITS = 0.01
+"""Relative difference of depth up to which a sure pixel belongs to a hypothesis."""
+BESIDE, EDGE = 2, 0.04
+"""Pixels, and the relative step of inverse depth that is an edge."""
+SWITCH, CONTRAST = 0.5, 0.12
+"""Cost of neighbours choosing differently, and the difference of colour from which on it is less."""
+
+
+class Judge:
+    """What the partners of a photo say of hypotheses about its depth.
+
+    partners: (frame, inverse depth (h, w), confidence (h, w)) of each; inverse depth 0 is sky.
+    """
+
+    def __init__(self, frame: Frame, partners: list[tuple[Frame, torch.Tensor, torch.Tensor]]):
+        self.frame, self.partners = frame, partners
+        self.matcher = SlantedMatcher(frame, [partner[0] for partner in partners])
+        self.pixels = pixel_grid(*frame.size, frame.gray.device).reshape(3, -1)
+
+    def refutations(self, w: torch.Tensor) -> torch.Tensor:
+        """(H, W) 0..1 how sure the partner is that sees past the depth; 0: none does. w: (H, W) inverse depth."""
+        strongest = torch.zeros(w.numel(), device=w.device)
+        for number in range(len(self.partners)):
+            inside, _, _, ratio, sure = self._look(number, self.pixels, w.reshape(-1))
+            strongest = torch.where(inside & (ratio > FREE_SPACE), torch.maximum(strongest, sure), strongest)
+        return strongest.reshape(w.shape)
+
+    def costs(self, hypotheses: list[Planes], only: torch.Tensor, band: int = 64) -> torch.Tensor:
+        """(H, W, L) 0..1 how much speaks against each of L hypotheses; 0 outside ``only`` (H, W)."""
+        h, width = self.frame.size
+        out = torch.zeros(h * width, len(hypotheses), device=only.device)
+        for top in range(0, h, band):
+            rows = slice(top, min(h, top + band))
+            there = only[rows].reshape(-1).nonzero()[:, 0]
+            index = there + top * width
+            if not len(index):
+                continue
+            window = tuple(part[there] for part in self.matcher.window(rows))
+            for number, hypothesis in enumerate(hypotheses):
+                flat = Planes(*(part.reshape(-1)[index] for part in (hypothesis.w, hypothesis.du, hypothesis.dv)))
+                out[index, number] = self._cost(index, window, flat)
+        return out.reshape(h, width, -1)
+
+    def _look(self, number: int, pixels: torch.Tensor, w: torch.Tensor):
+        """Where hypotheses w (N,) at pixels (3, N) land in a partner: inside (N,), u, v (1, N), the depth that the partner knows
+        there over theirs (N,), and how sure it is (N,)."""
+        partner, known, confidence = self.partners[number]
+        a, b = transfer(self.frame.camera, partner.camera, w.device)
+        q = a @ pixels + b[:, None] * w
+        z = q[2].clamp_min(1e-6)
+        u, v = (q[0] / z)[None], (q[1] / z)[None]
+        inside = (w > 0) & (q[2] > 1e-6) & (u > 0)[0] & (u < partner.size[1])[0] & (v > 0)[0] & (v < partner.size[0])[0]
+        there = sample(torch.stack([known, confidence]), u, v, mode="nearest")[:, 0]
+        return inside, u, v, (w / z) / there[0].clamp_min(1e-12), there[1]
+
+    def _cost(self, index: torch.Tensor, window, planes: Planes) -> torch.Tensor:
+        """(N,) cost of planes at pixels ``index`` (N,), whose windows are given."""
+        pixels = self.pixels[:, index]
+        score, usable = self.matcher.zncc(window, planes, pixels)
+        texture = window[2] / (window[2] + FLAT)
+        own = self.frame.image.reshape(3, -1)[:, index]
+        best = torch.full_like(planes.w, UNSEEN)
+        seen, refuted = torch.zeros_like(best, dtype=torch.bool), planes.w <= 0
+        for number, (partner, _, _) in enumerate(self.partners):
+            inside, u, v, ratio, sure = self._look(number, pixels, planes.w)
+            sure = inside & (sure > SURE)
+            refuted |= sure & (ratio > FREE_SPACE)
+            looked = inside & usable[number] & ~(sure & (ratio < HIDDEN))
+            unlike = (sample(partner.image, u, v)[:, 0] - own).abs().amax(0)
+            cost = texture * (1 - score[number]) * 0.5 + (1 - texture) * (PLAIN + 3 * unlike).clamp_max(0.5)
+            best = torch.where(looked, torch.where(seen, torch.minimum(best, cost), cost), best)
+            seen |= looked
+        return torch.where(refuted, torch.ones_like(best), best.clamp(0, 1))
+
+
+def beside_edges(w: torch.Tensor) -> torch.Tensor:
+    """(H, W) bool: pixels so near a depth edge that a matching window gave them to the stronger side. w: (H, W) inverse depth."""
+    largest = F.max_pool2d(w[None, None], 2 * BESIDE + 1, 1, BESIDE)[0, 0]
+    least = -F.max_pool2d(-w[None, None], 2 * BESIDE + 1, 1, BESIDE)[0, 0]
+    return largest - least > EDGE * largest
+
+
+def choose(
+    frame: Frame, judge: Judge, known: torch.Tensor, own: Planes, filled: Planes, planes: list[Planes]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverse depth (H, W) and its cost (H, W) 0..1.
+
+    own: what was matched, and where it is ``known`` (H, W) to be right it stays. filled: what the surroundings suggest.
+    """
+    hypotheses = [own, filled, *planes]
+    fits = torch.stack([(hypothesis.w / own.w.clamp_min(1e-12) - 1).abs() < FITS for hypothesis in hypotheses], -1)
+    against = judge.costs(hypotheses, ~known)
+    against[..., 0] += OWN
+    against[..., 1] += FILLED
+    for number in range(2, len(hypotheses)):
+        against[..., number] += _remote(known & fits[..., number])
+    # where the depth is known it is only asked what fits; planes first, so that they are handed on to what is not
+    certain = (~fits).float()
+    certain[..., :2] = certain[..., :2].clamp_min(0.05)
+    volume = torch.where(known[..., None], certain, against)
+    chosen = aggregation.semi_global(volume, frame.image, None, SWITCH, CONTRAST).argmin(-1, keepdim=True)
+    chosen = torch.where(known[..., None], torch.zeros_like(chosen), chosen)
+    w = torch.stack([hypothesis.w for hypothesis in hypotheses], -1)
+    return w.gather(-1, chosen)[..., 0], volume.gather(-1, chosen)[..., 0]
+
+
+def _remote(members: torch.Tensor) -> torch.Tensor:
+    """(H, W) cost of a plane's going on far from the sure pixels (H, W) that belong to it."""
+    away = cv2.distanceTransform((~members).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 3)
+    return torch.from_numpy(away).to(members.device).div(REACH * max(members.shape)).clamp_max(1) * REMOTE

@@ -1,0 +1,110 @@
+"""Surfaces that go on behind what hides them: planes of the scene, and what other photos say of a guess."""
+
+import numpy as np
+import pytest
+import synthetic
+import torch
+
+from engine import camera as cams
+from engine.geometry import completion, matching, planes
+from engine.records import Photo
+
+CPU = torch.device("cpu")
+CAMERAS = synthetic.arc(3, 160, 120, spread=40)
+SCENE = [synthetic.cast(camera) for camera in CAMERAS]
+"""A ground (z = 0), a wall (y = 1.6), a sphere and a box."""
+
+
+def frame(index):
+    image, _ = SCENE[index]
+    return matching.make_frame(Photo(f"p{index}", image, np.ones(image.shape[:2], bool), CAMERAS[index]), 160, CPU)
+
+
+def inverse(index):
+    return torch.from_numpy(1 / SCENE[index][1])
+
+
+def judge(index=1):
+    others = [(frame(j), inverse(j), torch.ones(120, 160)) for j in range(3) if j != index]
+    return completion.Judge(frame(index), others)
+
+
+@pytest.fixture(scope="module")
+def found():
+    everywhere = torch.ones(120, 160, dtype=torch.bool)
+    points = [planes.oriented_points(inverse(i), everywhere, camera) for i, camera in enumerate(CAMERAS)]
+    return planes.find(np.concatenate(points))
+
+
+def like(plane, normal, distance):
+    """Whether a row (n, d) is the plane normal·X = distance, whichever way it is turned."""
+    plane = plane if plane[:3] @ normal > 0 else -plane
+    return np.allclose(plane, [*normal, distance], atol=0.01)
+
+
+def test_ground_and_wall_are_found(found):
+    assert any(like(plane, [0, 0, 1], 0) for plane in found)
+    assert any(like(plane, [0, 1, 0], 1.6) for plane in found)
+
+
+def test_no_plane_in_a_mess():
+    rng = np.random.default_rng(0)
+    normals = rng.normal(size=(3000, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    mess = np.column_stack([rng.uniform(-3, 3, (3000, 3)), normals, np.full(3000, 5.0)])
+    assert len(planes.find(mess)) == 0
+    assert len(planes.find(np.zeros((0, 7)))) == 0
+
+
+def test_points_and_normals_are_those_of_the_surface():
+    ground = torch.from_numpy(np.abs(cams.unproject(CAMERAS[0], SCENE[0][1])[..., 2]) < 1e-4)
+    inner = -torch.nn.functional.max_pool2d(-ground[None].float(), 15, 1, 7)[0] > 0  # slopes look around them
+    points = planes.oriented_points(inverse(0), inner, CAMERAS[0])
+    assert len(points) > 100
+    assert np.abs(points[:, 2]).max() < 1e-3
+    assert np.percentile(np.abs(points[:, 5]), 10) > 0.99  # at the very border slopes are less exact
+    assert np.allclose(points[:, 6], np.linalg.norm(points[:, :3] - cams.position(CAMERAS[0]), axis=1))
+
+
+def test_a_plane_is_seen_at_its_depth():
+    camera = CAMERAS[2]
+    w = planes.seen_from(np.array([0.0, 0.0, 1.0, 0.0]), camera, (120, 160), CPU).w.numpy()
+    below = w > 0.05  # the horizon divides ground from nothing
+    points = cams.unproject(camera, np.where(below, 1 / np.where(below, w, 1), 0))
+    assert below.mean() > 0.5 and np.abs(points[below][:, 2]).max() < 1e-3
+
+
+def test_a_guess_in_free_space_is_refuted():
+    true = inverse(1)
+    assert float((judge().refutations(true) > 0).float().mean()) < 0.03
+    nearer = judge().refutations(true * 1.3)
+    assert float((nearer > 0.9).float().mean()) > 0.8
+
+
+def test_the_truth_costs_least():
+    everywhere = torch.ones(120, 160, dtype=torch.bool)
+    true = inverse(1)
+    flat = torch.zeros_like(true)
+    guesses = [matching.Planes(true * scale, flat, flat) for scale in (1.0, 1.06, 0.94)]
+    costs = judge().costs(guesses, everywhere)
+    assert float((costs.argmin(-1) == 0).float().mean()) > 0.75
+    only = torch.zeros_like(everywhere)
+    only[40:60] = True
+    part = judge().costs(guesses, only)
+    assert torch.equal(part[40:60], costs[40:60]) and float(part[:40].abs().max()) == 0
+
+
+def test_what_is_hidden_continues_the_plane_and_what_is_known_stays(found):
+    true = inverse(1)
+    known = torch.ones(120, 160, dtype=torch.bool)
+    known[20:50, 60:90] = False  # the wall, a part of it behind the objects' edges
+    own = torch.where(known, true, true * 1.25)
+    flat = torch.zeros_like(true)
+    hypotheses = [planes.seen_from(plane, CAMERAS[1], (120, 160), CPU) for plane in found]
+    guess = matching.Planes(own, flat, flat)
+    w, cost = completion.choose(frame(1), judge(), known, guess, guess, hypotheses)
+    assert torch.equal(w[known], true[known])
+    wall = ~known & torch.from_numpy(np.abs(cams.unproject(CAMERAS[1], SCENE[1][1])[..., 1] - 1.6) < 1e-3)
+    right = (w / true - 1).abs() < 0.01
+    assert float(wall.float().sum()) > 200 and float(right[wall].float().mean()) > 0.9
+    assert float(cost.min()) >= 0
