@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one developer command: demo, test, zip, bench, lint. Standard library only, Python 3.9 or newer.
+"""The one developer command: demo, test, zip, bench, lint, lock, docs. Standard library only, Python 3.9 or newer.
 
 Everything it makes goes to .build/ (environments) and dist/ (results). pip's and uv's settings for
 mirrors and local folders of wheels are honoured.
@@ -44,7 +44,7 @@ def load(name: str, path: Path):
     return module
 
 
-environment = load("environment", ROOT / "closeup_addon" / "environment.py")
+environment = load("environment", ROOT / "closeup_addon" / "environment" / "__init__.py")
 
 
 def say(message: str) -> None:
@@ -70,21 +70,26 @@ def check(*command: object, **extra_env: object) -> None:
 
 def engine_python() -> Path:
     """The engine's environment, with what the tests need; made when it is missing or outdated."""
-    environment.install(BUILD, ROOT, say, extra=[ROOT / "tests" / "requirements.txt"])
+    tools = environment.Options(extra=(ROOT / "tests" / "requirements.txt",))
+    environment.install(BUILD, ROOT, environment.Reporter(), tools)
     return environment.python_of(BUILD)
 
 
 def bpy_python(version: str) -> Path:
     """An environment with Blender as a module and pytest."""
-    venv = BUILD / f"bpy-{version}"
+    return tool_python(f"bpy-{version}", f"Blender {BPY[version]} as a module", f"bpy=={BPY[version]}\npytest==9.2.0\n")
+
+
+def tool_python(name: str, what: str, wanted: str) -> Path:
+    """The environment .build/NAME with the requirements ``wanted``; made when it is missing or outdated."""
+    venv = BUILD / name
     python, marker = environment.venv_python(venv), venv / "closeup-requirements.txt"
-    wanted = f"bpy=={BPY[version]}\npytest==9.2.0\n"
     if not (python.exists() and marker.exists() and marker.read_text() == wanted):
-        say(f"Blender {BPY[version]} as a module")
-        uv = environment.install_uv(BUILD, say)
-        requirements = BUILD / f"bpy-{version}.txt"
+        say(what)
+        BUILD.mkdir(exist_ok=True)
+        requirements = BUILD / f"{name}.txt"
         requirements.write_text(wanted)
-        environment.make_venv(uv, venv, [requirements], say)
+        environment.make_venv(BUILD, ROOT, venv, requirements, environment.Reporter())
         marker.write_text(wanted)
     return python
 
@@ -177,6 +182,7 @@ def test_command(arguments: argparse.Namespace) -> None:
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     part("lint", sys.executable, ROOT / "build.py", "lint")
     part("engine", python, *pytest, "tests/engine")
+    part("lab", python, *pytest, "tests/lab")
     extension = build_zip()
     if extension.read_bytes() != build_zip().read_bytes():
         failed.append("zip: two builds differ")
@@ -195,6 +201,18 @@ def test_command(arguments: argparse.Namespace) -> None:
 def bench_command(arguments: argparse.Namespace) -> None:
     """Time and quality of the engine's parts on scenes of its own."""
     check(engine_python(), "tests/bench.py", arguments.what, "--out", DIST / "bench")
+
+
+def docs_command(arguments: argparse.Namespace) -> None:
+    """The manual as a site in dist/docs; a broken link is an error."""
+    python = tool_python("docs", "MkDocs", (ROOT / "docs" / "requirements.txt").read_text())
+    check(python, "-m", "mkdocs", "build", "--strict", "--clean", NO_MKDOCS_2_WARNING="1")
+
+
+def lock_command(arguments: argparse.Namespace) -> None:
+    """Resolve engine/requirements.txt again and write engine/locks, for every system (needs the package index)."""
+    uv = environment.uv_of(BUILD, ROOT, environment.Reporter())
+    check(uv, "run", "--no-project", "--python", environment.PYTHON_VERSION, "tools/lock.py", uv)
 
 
 def demo_command(arguments: argparse.Namespace) -> None:
@@ -229,6 +247,8 @@ def main() -> None:
     bench = command("bench", bench_command)
     bench.add_argument("what", nargs="?", default="all", choices=("all", "conditioning", "generator", "geometry"))
     command("lint", lint_command)
+    command("lock", lock_command)
+    command("docs", docs_command)
     arguments = parser.parse_args()
     try:
         arguments.function(arguments)

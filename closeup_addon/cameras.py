@@ -6,6 +6,7 @@ Job: OpenCV's convention, see :mod:`engine.job`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mathutils import Matrix
@@ -127,15 +128,25 @@ def blender_matrix(camera: Camera) -> Matrix:
 
 
 def apply(camera: Camera, data) -> None:
-    """Give ``bpy.types.Camera`` the lens of a job's camera with square pixels, whatever the scene's proportions are."""
+    """Give ``bpy.types.Camera`` the lens of a job's camera, whatever the scene's proportions are.
+
+    Blender's lens has one focal length; where fx and fy differ, fy lives in :func:`own_size`.
+    """
     data.type = "PERSP"
     data.sensor_fit = "HORIZONTAL"
     data.sensor_width = SENSOR
     data.lens = camera.fx * SENSOR / camera.width
     data.shift_x = (camera.width / 2 - camera.cx) / camera.width
-    data.shift_y = (camera.cy - camera.height / 2) / camera.width
+    data.shift_y = (camera.cy - camera.height / 2) * (camera.fx / camera.fy) / camera.width
 
 
-def own_camera(matrix_world: Matrix, lens: Lens, size: tuple[int, int]) -> Camera:
-    """The job's camera of a photo of ``size`` whose Blender camera was made by :func:`apply`."""
-    return job_camera(matrix_world, lens, Frame(*size))
+def own_size(camera: Camera) -> tuple[float, ...]:
+    """What a Blender camera made by :func:`apply` must remember besides its lens: width, height, and fx / fy unless that is 1."""
+    size = (camera.width, camera.height)
+    return size if camera.fx == camera.fy else (*size, camera.fx / camera.fy)
+
+
+def own_camera(matrix_world: Matrix, lens: Lens, size: Sequence[float]) -> Camera:
+    """The job's camera of a photo whose Blender camera was made by :func:`apply`; size: as from :func:`own_size`."""
+    width, height, *ratio = size
+    return job_camera(matrix_world, lens, Frame(int(width), int(height), 1.0, *ratio))

@@ -1,7 +1,7 @@
 """The engine's process, seen from Blender: requests out, events in, and no way to outlive us. No bpy here.
 
-One thread reads stdout into a queue; nothing here waits for the engine, except :meth:`EngineClient.stop`
-for a moment.
+Threads read and write its pipes; nothing that Blender's own thread calls here waits for the engine, except
+:meth:`EngineClient.stop` for a moment.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import contextlib
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 from ..engine import protocol
+from . import vitals
+from .engine_process import EngineProcess
 from .errors import CloseUpError
+from .log_file import LogFile
 
 HELLO_SECONDS = 180.0
 """How long an engine may take to start: a first import of torch from a slow disk."""
@@ -24,8 +27,12 @@ CANCEL_SECONDS = 10.0
 """How long the engine may take to stop a job after it was asked to, before it is terminated."""
 TERMINATE_SECONDS = 3.0
 """How long it may take to end after that, before it is killed."""
-_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "VIRTUAL_ENV")
-"""Variables that belong to Blender's Python and would mislead another one."""
+MAX_WAITING = 200_000
+"""Events that nobody has fetched yet; an engine that says more is ended."""
+BATCH = 256
+"""Events after which the reader lets others work for BATCH_SECONDS: a flood must not slow Blender down."""
+BATCH_SECONDS = 0.02
+_CHUNK = 1 << 16
 
 
 class EngineClient:
@@ -37,15 +44,19 @@ class EngineClient:
     def __init__(self, python: Path, root: Path, log: Path, device: str | None = None):
         self.log = Path(log)
         self.hello: dict | None = None
-        self._process: subprocess.Popen | None = None
-        self._events: queue.SimpleQueue[dict] = queue.SimpleQueue()
-        self._outbox: list[bytes] = []
-        self._sending = threading.Lock()
-        self._stopped = False
+        self._process: EngineProcess | None = None
+        self._events: deque[dict] = deque()
+        self._requests: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._stopped = self._idle = False
+        self._breach: tuple[str, str] | None = None
+        self._vitals: vitals.Vitals | None = None
+        self._running: int | None = None
+        self._verdict = ""
         self._cancelled_at: float | None = None
         self._terminated_at: float | None = None
         self._deadline = time.monotonic() + HELLO_SECONDS
-        arguments = (Path(python), Path(root), self.log, device)
+        arguments = (Path(python), Path(root), device)
         self._thread = threading.Thread(target=self._live, args=arguments, name="closeup-engine", daemon=True)
         self._thread.start()
 
@@ -57,45 +68,53 @@ class EngineClient:
     def run(self, folder: Path, number: int) -> None:
         """Ask for a job; its events carry ``id`` = number."""
         self._cancelled_at = None
-        self._send({"request": "run", "job": str(folder), "id": number})
+        self._running, self._verdict = number, ""
+        with self._lock:
+            self._vitals = vitals.Vitals(time.monotonic()) if self.hello else None
+        self._requests.put({"request": "run", "job": str(folder), "id": number})
 
     def cancel(self, number: int) -> None:
         """Ask to stop a job; :meth:`poll` terminates, then kills, an engine that does not."""
         if self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
-            self._send({"request": "cancel", "id": number})
+            self._requests.put({"request": "cancel", "id": number})
 
     def poll(self) -> dict | None:
         """The next event, or None when there is none yet.
 
-        Besides the protocol's events there is ``{"event": "closed", "message": …}``, the last one, when the engine has gone
-        or was ended because it broke the protocol.
+        Besides the protocol's events there are ``{"event": "stalled", "message": …, "id": …}`` when the running job seems to
+        hang (the message is empty when it moves again), and ``{"event": "closed", "code": …, "message": …, "fix": …}``, the
+        last one, when the engine has gone or was ended because it broke the protocol; its code is "idle" when it only had
+        nothing to do.
         """
         self._press()
-        try:
-            event = self._events.get_nowait()
-        except queue.Empty:
-            return None
-        if event["event"] == "hello":
+        with self._lock:
+            event = self._events.popleft() if self._events else None
+        if event is None:
+            return self._stalled()
+        kind = event["event"]
+        if kind == "hello":
             self.hello = event
+            with self._lock:
+                self._vitals = vitals.Vitals(time.monotonic())
             if event["protocol"] != protocol.VERSION:
-                self.kill()
-                versions = f"{event['protocol']} and this extension {protocol.VERSION}"
-                return _closed(f"The engine speaks version {versions}; press Install Engine to bring it up to date.")
-        elif event["event"] in {"done", "error", "cancelled"}:
-            self._cancelled_at = None
+                self._end("version", _versions(event["protocol"]))
+        elif kind == "error" and self.hello is None:
+            self._end(event["code"], event["message"])
+            return None  # said by the last event
+        elif kind in {"done", "error", "cancelled"}:
+            self._cancelled_at = self._running = None
         return event
 
     def stop(self) -> None:
         """End the engine: by request and end of stdin, then by force. Takes a second at most."""
-        self._send({"request": "quit"})
-        with self._sending:
+        self._requests.put({"request": "quit"})
+        self._requests.put(None)
+        with self._lock:
             self._stopped = True
             process = self._process
-            if process is None:
-                return  # it is being started, and will be killed then
-            with contextlib.suppress(OSError):  # it may have gone already
-                process.stdin.close()
+        if process is None:
+            return  # it is being started, and will be killed then
         for end in (process.terminate, process.kill):
             try:
                 process.wait(0.5)
@@ -112,13 +131,14 @@ class EngineClient:
         if self._process:
             self._process.kill()
 
+    # --- deadlines and signs of life --------------------------------------------
+
     def _press(self) -> None:
         """Deadlines: of the first word, and of a cancelled job."""
         now = time.monotonic()
         if self.hello is None and now > self._deadline and self.alive:
             self._deadline = float("inf")
-            self.kill()
-            self._events.put(_closed(f"The engine did not start within {HELLO_SECONDS:.0f} seconds; see {self.log}."))
+            self._end("start", f"The engine did not start within {HELLO_SECONDS:.0f} seconds; see {self.log}.")
         if self._cancelled_at is not None and now > self._cancelled_at + CANCEL_SECONDS:
             if self._terminated_at is None:
                 self._terminated_at = now
@@ -127,73 +147,126 @@ class EngineClient:
             elif now > self._terminated_at + TERMINATE_SECONDS:
                 self.kill()
 
-    def _send(self, request: dict) -> None:
-        """Requests are far smaller than a pipe's buffer, so this does not wait; a dead engine is told by ``closed``."""
-        with self._sending:
-            self._outbox.append(protocol.encode(request))
-            self._flush()
+    def _stalled(self) -> dict | None:
+        """An event when the running job begins to hang or moves again; asked for when all events have been fetched."""
+        with self._lock:
+            signs = self._vitals
+        if signs is None or self._running is None:
+            return None
+        verdict = signs.look(time.monotonic())
+        if verdict == self._verdict:
+            return None
+        self._verdict = verdict
+        if verdict == "dead":
+            self._end("hung", "The engine had stopped answering and was ended; run the job again, it continues.")
+            return None
+        return {"event": "stalled", "message": vitals.sentence(verdict) if verdict else "", "id": self._running}
 
-    def _flush(self) -> None:
-        """Write what waits, once there is a process; the caller holds the lock."""
-        if self._process is None:
-            return
-        with contextlib.suppress(OSError, ValueError):
-            while self._outbox:
-                self._process.stdin.write(self._outbox.pop(0))
-            self._process.stdin.flush()
+    def _end(self, code: str, message: str) -> None:
+        """Kill the engine for a reason that the last event will tell."""
+        with self._lock:
+            self._breach = self._breach or (code, message)
+            self._events.clear()
+        self.kill()
 
-    def _live(self, python: Path, root: Path, log: Path, device: str | None) -> None:
+    # --- threads -----------------------------------------------------------------
+
+    def _live(self, python: Path, root: Path, device: str | None) -> None:
         """The engine's whole life, in a thread: starting a process can take longer than Blender may stand still."""
         try:
-            process = _start(python, root, log, device)
+            process = EngineProcess(python, root, device)
         except CloseUpError as error:
-            self._events.put(_closed(str(error)))
+            self._events.append(_closed("start", str(error)))
             return
-        with self._sending:
+        with self._lock:
             self._process = process
             if self._stopped:
                 process.kill()
-            self._flush()
-        message = self._read(self._process.stdout)
-        code = self._process.wait()
-        self._events.put(_closed(message or f"The engine ended unexpectedly ({_why(code)}); see {self.log}."))
+        helpers = [
+            threading.Thread(target=self._write, args=(process,), name="closeup-requests", daemon=True),
+            threading.Thread(target=self._keep_log, args=(process,), name="closeup-log", daemon=True),
+        ]
+        for helper in helpers:
+            helper.start()
+        self._read(process)
+        code = process.wait()
+        self._requests.put(None)
+        for helper in helpers:
+            helper.join(1.0)
+        process.stdout.close()
+        self._events.append(self._last_words(code))
 
-    def _read(self, stream) -> str:
-        """Events into the queue until the engine has gone; the sentence of a breach of the protocol."""
-        while line := stream.readline(protocol.MAX_LINE + 1):
+    def _read(self, process: EngineProcess) -> None:
+        """Events into the queue until the engine has gone or breaks the protocol."""
+        rest, count = b"", 0
+        while chunk := _chunk(process.stdout):
+            *lines, rest = (rest + chunk).split(b"\n")
             try:
-                self._events.put(protocol.decode_event(line))
+                for line in lines:
+                    self._put(protocol.decode_event(line))
+                    count += 1
+                    if count % BATCH == 0:
+                        time.sleep(BATCH_SECONDS)
+                if len(rest) > protocol.MAX_LINE:
+                    raise protocol.ProtocolError(f"A line of more than {protocol.MAX_LINE} bytes is too long.")
             except protocol.ProtocolError as error:
-                self.kill()
-                return f"The engine said something that was not understood ({error}); see {self.log}."
-        return ""
+                self._end("protocol", f"The engine said something that was not understood ({error}); see {self.log}.")
+                return
+
+    def _put(self, event: dict) -> None:
+        """Into the queue; of progress and heartbeats only the newest counts."""
+        with self._lock:
+            if self._vitals:
+                self._vitals.hear(event, time.monotonic())
+            kind = event["event"]
+            self._idle = kind == "goodbye"
+            if kind == "heartbeat" or self._breach:
+                return
+            if kind == "progress" and self._events and self._events[-1]["event"] == kind:
+                self._events.pop()
+            self._events.append(event)
+            full = len(self._events) > MAX_WAITING
+        if full:
+            raise protocol.ProtocolError(f"More than {MAX_WAITING} messages wait.")
+
+    def _write(self, process: EngineProcess) -> None:
+        """Requests into the engine's stdin, until None or its end; then that is closed."""
+        with contextlib.suppress(OSError, ValueError):  # a dead engine is told by ``closed``
+            while (request := self._requests.get()) is not None:
+                line = memoryview(protocol.encode(request))
+                while line:
+                    line = line[process.stdin.write(line) :]
+        process.close_stdin()
+
+    def _keep_log(self, process: EngineProcess) -> None:
+        log = LogFile(self.log)
+        while chunk := _chunk(process.stderr):
+            log.write(chunk)
+        process.stderr.close()
+
+    def _last_words(self, code: int) -> dict:
+        if self._breach:
+            return _closed(*self._breach)
+        if self._idle:
+            return _closed("idle", "The engine had nothing to do and ended.")
+        if code == -9:
+            reason = "it was killed, perhaps because the memory ran out"
+            return _closed("killed", f"The engine ended unexpectedly ({reason}); see {self.log}.")
+        reason = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return _closed("crashed", f"The engine ended unexpectedly ({reason}); see {self.log}.")
 
 
-def _closed(message: str) -> dict:
-    return {"event": "closed", "message": message}
-
-
-def _why(code: int) -> str:
-    if code == -9:
-        return "it was killed, perhaps because the memory ran out"
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _start(python: Path, root: Path, log: Path, device: str | None) -> subprocess.Popen:
-    environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
-    environment.update(PYTHONUTF8="1", PYTHONNOUSERSITE="1", PYTHONUNBUFFERED="1")
-    command = [str(python), "-m", "engine", "serve", *(["--device", device] if device else [])]
+def _chunk(stream) -> bytes:
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "ab") as errors:
-            return subprocess.Popen(
-                command,
-                cwd=root,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
-            )
-    except OSError as error:
-        raise CloseUpError(f"The engine could not be started ({error.strerror}: {python}); install it again.") from None
+        return os.read(stream.fileno(), _CHUNK)
+    except (OSError, ValueError):
+        return b""
+
+
+def _closed(code: str, message: str) -> dict:
+    return {"event": "closed", "code": code, "message": message, "fix": protocol.fix_of(code)}
+
+
+def _versions(theirs: int) -> str:
+    versions = f"{theirs} and this extension {protocol.VERSION}"
+    return f"The engine speaks version {versions}; press Install Engine to bring it up to date."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ SIZE_KEY = "closeup_size"
 SHOT_KEY = "closeup_shot"
 """Custom property of everything that came from a job: the name of the job's folder."""
 _EXTENSIONS = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "BMP": ".bmp", "TARGA": ".tga", "WEBP": ".webp"}
+_KEPT_SECONDS = 0.05
+_counted: list = [0, None, 0.0]
+"""The last answer of :func:`count_camera_photos`, what it was asked about, and until when it holds."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Options:
     camera: the camera object to follow (None: the settings' camera, else the scene's and its markers).
     photos: paths or camera objects with a photo as background image, instead of the scene's list.
     frames: frame numbers, fractions allowed (fractional ones are numbered 1, 2, 3 … in the result).
-    width, height: pixels. geometry: "auto", "stereo" or "given".
+    width, height: pixels. geometry: "auto", "stereo" or "given". dense: the fused cloud also of a job without frames.
     """
 
     name: str = ""
@@ -53,15 +57,21 @@ class Options:
     focal_35mm: float | None = None
     geometry: str = "auto"
     max_size: int | None = None
+    dense: bool = False
 
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo before its camera is evaluated; ``background`` belongs to ``camera``."""
+    """A photo before its camera is evaluated: a file, or an image datablock; ``background`` belongs to ``camera``.
+
+    item: where it stands on the scene's list, or None.
+    """
 
     path: Path | None = None
+    image: object = None
     camera: object = None
     background: object = None
+    item: object = None
 
 
 def job_of(scene, folder: Path, options: Options, solve_only: bool = False) -> Job:
@@ -71,16 +81,15 @@ def job_of(scene, folder: Path, options: Options, solve_only: bool = False) -> J
     """
     path = () if solve_only else _path(scene, options)
     settings = scene.closeup
-    sources = _sources(scene, folder, options)
-    geometry = GeometrySettings(method=options.geometry)
-    if options.max_size:
-        geometry = GeometrySettings(method=options.geometry, max_size=options.max_size)
+    found = sources(scene, folder, options)
+    size = options.max_size or settings.photo_size
+    geometry = GeometrySettings(method=options.geometry, max_size=size, dense=options.dense)
 
     def chosen(value, setting):
         return setting if value is None else value
 
     return Job(
-        sources=tuple(sources),
+        sources=tuple(found),
         path=path,
         name=options.name or default_name(scene, options, solve_only),
         geometry=geometry,
@@ -96,7 +105,7 @@ def job_of(scene, folder: Path, options: Options, solve_only: bool = False) -> J
 def default_name(scene, options: Options, solve_only: bool = False) -> str:
     """The name of a close-up that was given none."""
     if solve_only:
-        return "Cameras"
+        return "Cloud" if options.dense else "Cameras"
     camera = path_camera(scene, options) or scene.camera
     return camera.name if camera else "close-up"
 
@@ -173,11 +182,29 @@ def count_photos(scene) -> tuple[int, int]:
     """How many photos a close-up would use, and how many of them have a camera."""
     listed = [photo for photo in scene.closeup.photos if photo.use]
     known = sum(photo.camera is not None for photo in listed)
-    besides = cameras_with_photos(scene) if scene.closeup.use_camera_photos else []
-    return len(listed) + len(besides), known + len(besides)
+    besides = count_camera_photos(scene) if scene.closeup.use_camera_photos else 0
+    return len(listed) + besides, known + besides
 
 
-def _sources(scene, folder: Path, options: Options) -> list[Source]:
+def count_camera_photos(scene) -> int:
+    """How many cameras besides the list have a photo; for panels, several of which ask at every redraw.
+
+    Looking through all objects of a large scene takes milliseconds, so the answer is kept for a moment, while the same
+    cameras have the same photos.
+    """
+    behind = [b for data in bpy.data.cameras for b in data.background_images]
+    photos = [(b.image.session_uid if b.image else 0, b.show_background_image) for b in behind]
+    listed = [photo.camera.session_uid for photo in scene.closeup.photos if photo.camera]
+    state = (scene.session_uid, len(bpy.data.objects), len(bpy.data.cameras), photos, listed)
+    count, kept, until = _counted
+    if state != kept or time.monotonic() > until:
+        count = len(cameras_with_photos(scene))
+        _counted[:] = count, state, time.monotonic() + _KEPT_SECONDS
+    return count
+
+
+def sources(scene, folder: Path, options: Options) -> list[Source]:
+    """The photos of a job in ``folder``, with their cameras as they are at the scene's frame. Raises CloseUpError."""
     photos = _listed(scene, options) if options.photos is None else [_given(item) for item in options.photos]
     if not photos:
         raise CloseUpError("There are no photos; add some in the Close-up tab, or give cameras photos as background images.")
@@ -185,14 +212,31 @@ def _sources(scene, folder: Path, options: Options) -> list[Source]:
     poses = dict(zip((id(photo) for photo in known), sampling.sample_now(scene, [photo.camera for photo in known])))
     frame = cameras.frame_of(scene.render)
     focal = scene.closeup.focal_35mm if options.focal_35mm is None else options.focal_35mm
-    sources = []
+    found = []
     for index, photo in enumerate(photos):
-        path = _image_file(photo.background.image, folder, index) if photo.background else photo.path
+        path = _image_file(photo.image, folder, index) if photo.image else photo.path
         if not path.is_file():
             raise CloseUpError(f"The photo {path.name} is missing: {path}; put the file back or remove the photo.")
         camera = _camera(photo, poses[id(photo)], frame) if photo.camera else None
-        sources.append(Source(_portable(path, folder), camera=camera, focal_35mm=focal or None if camera is None else None))
-    return sources
+        focal_35mm = focal or None if camera is None else None
+        extras = _extras(photo.item, folder, index) if photo.item else {}
+        found.append(Source(_portable(path, folder), camera=camera, focal_35mm=focal_35mm, **extras))
+        if photo.item and photo.item.image and photo.image == photo.item.image:
+            photo.item.filepath = str(path)  # so that the job's results find their photo on the list
+    return found
+
+
+def _extras(item, folder: Path, index: int) -> dict[str, str]:
+    """What the list adds to a photo: mask and depth. Raises CloseUpError for files that are missing."""
+    found = {}
+    if item.mask:
+        found["mask"] = _image_file(item.mask, folder, index, "mask-")
+    if item.depth:
+        found["depth"] = Path(bpy.path.abspath(item.depth))
+    for kind, path in found.items():
+        if not path.is_file():
+            raise CloseUpError(f"The {kind} of {item.name} is missing: {path}; put the file back, or clear the photo's {kind}.")
+    return {kind: _portable(path, folder) for kind, path in found.items()}
 
 
 def _listed(scene, options: Options) -> list[_Photo]:
@@ -201,7 +245,10 @@ def _listed(scene, options: Options) -> list[_Photo]:
     for item in settings.photos:
         if item.use:
             background = photo_background(item.camera, hidden=True) if item.camera else None
-            photos.append(_Photo(item.absolute(), item.camera, background))
+            image = background.image if background else item.image
+            if image is None and not item.filepath:
+                raise CloseUpError(f"The image of {item.name} is not in the file any more; remove the photo from the list.")
+            photos.append(_Photo(item.absolute(), image, item.camera, background, item))
     if settings.use_camera_photos:
         photos += [_given(item) for item in cameras_with_photos(scene, path_cameras(scene, options))]
     return photos
@@ -214,7 +261,7 @@ def _given(item) -> _Photo:
     background = photo_background(item)
     if background is None:
         raise CloseUpError(f"{item.name} has no photo; give it one as its background image, or leave it out.")
-    return _Photo(camera=item, background=background)
+    return _Photo(image=background.image, camera=item, background=background)
 
 
 def _camera(photo: _Photo, pose: tuple, frame: cameras.Frame) -> Camera:
@@ -224,31 +271,37 @@ def _camera(photo: _Photo, pose: tuple, frame: cameras.Frame) -> Camera:
         return cameras.own_camera(matrix, lens, tuple(size))
     background = photo.background
     if background:
-        return cameras.photo_camera(matrix, lens, frame, background, _size(background.image))
-    image = bpy.data.images.load(str(photo.path))
+        return cameras.photo_camera(matrix, lens, frame, background, size_of(background.image))
+    image = photo.image or bpy.data.images.load(str(photo.path))
     try:
         fitted = SimpleNamespace(
             image=image, rotation=0, offset=(0, 0), scale=1, use_flip_x=False, use_flip_y=False, frame_method="FIT"
         )
-        return cameras.photo_camera(matrix, lens, frame, fitted, _size(image))
+        return cameras.photo_camera(matrix, lens, frame, fitted, size_of(image))
     finally:
-        bpy.data.images.remove(image)
+        if image != photo.image:
+            bpy.data.images.remove(image)
 
 
-def _size(image) -> tuple[int, int]:
+def size_of(image) -> tuple[int, int]:
+    """Width and height in pixels. Raises CloseUpError for an image that cannot be read."""
     width, height = image.size
     if not width or not height:
         raise CloseUpError(f"The photo {image.name} cannot be read; open it in an Image Editor to see why.")
     return width, height
 
 
-def _image_file(image, folder: Path, index: int) -> Path:
+def is_file(image) -> bool:
+    """Whether an image datablock is what its file is: not packed, painted on or generated."""
+    return image.source == "FILE" and not image.packed_file and not image.is_dirty and bool(image.filepath)
+
+
+def _image_file(image, folder: Path, index: int, kind: str = "") -> Path:
     """The file of an image datablock; one that is packed or unsaved is written into the job's folder."""
-    path = Path(bpy.path.abspath(image.filepath, library=image.library)) if image.filepath else None
-    if image.source == "FILE" and not image.packed_file and not image.is_dirty and path:
-        return path
+    if is_file(image):
+        return Path(bpy.path.abspath(image.filepath, library=image.library))
     stem = bpy.path.clean_name(Path(image.filepath or image.name).stem)
-    target = folder / "photos-in" / f"{index:02d}-{stem}"
+    target = folder / "photos-in" / f"{index:02d}-{kind}{stem}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if image.packed_file and not image.is_dirty:
@@ -264,7 +317,7 @@ def _image_file(image, folder: Path, index: int) -> Path:
 
 def _save_pixels(image, target: Path) -> None:
     """The image as it is now, as a PNG; saving the datablock itself would change it."""
-    width, height = _size(image)
+    width, height = size_of(image)
     pixels = array("f", bytes(16 * width * height))
     image.pixels.foreach_get(pixels)
     copy = bpy.data.images.new(image.name, width, height, alpha=True, float_buffer=image.is_float)

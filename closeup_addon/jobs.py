@@ -18,53 +18,35 @@ import bpy
 
 from ..engine import job as job_file
 from ..engine.job import Job
-from . import preferences, results
+from . import history, photos, preferences, record, results
+from .arrival import Arrival
 from .engine_client import EngineClient
 from .errors import CloseUpError
 from .extension import PACKAGE, ROOT, log
+from .home import Home
 
-MAX_LOG = 4 << 20
-"""Bytes of engine.log that are kept when a new engine starts."""
 LOG_SECONDS = 5.0
 STATES = ("queued", "running", "placing", "waiting", "done", "failed", "cancelled")
 ENDED = {"waiting", "done", "failed", "cancelled"}
 
 
 @dataclass
-class Home:
-    """The scene a shot belongs to, across undo, renaming, Save As and the loading of other files."""
-
-    uid: int
-    scene: str
-    blend: str
-    session: int
-    cameras: list[tuple[int, str]]
-
-    def find(self):
-        """(scene, camera objects), or None while another file is open."""
-        here = self.session == queue.session
-        if not here and (not self.blend or self.blend != bpy.data.filepath):
-            return None
-        scene = next((item for item in bpy.data.scenes if here and item.session_uid == self.uid), None)
-        scene = scene or bpy.data.scenes.get(self.scene)
-        if scene is None:
-            return None
-        found = [
-            next((o for o in scene.objects if here and o.session_uid == uid), None) or scene.objects.get(name)
-            for uid, name in self.cameras
-        ]
-        return scene, [obj for obj in found if obj]
-
-
-@dataclass
 class Shot:
-    """One job, from the button to the scene. ``state`` is one of :data:`STATES`."""
+    """One job, from the button to the scene. ``state`` is one of :data:`STATES`.
+
+    record: what stands of it in its folder. preview: one frame to look at, which is not kept among the shots. brought: it was
+    made before, or elsewhere, and only its results come into the scene.
+    stalled: a sentence while the engine seems to hang. error_code, fix: of a failure, see engine/protocol.py.
+    """
 
     number: int
     folder: Path
     name: str
     home: Home
     frame_total: int
+    record: record.Record
+    preview: bool = False
+    brought: bool = False
     state: str = "queued"
     stage: str = ""
     message: str = "Waiting"
@@ -74,7 +56,10 @@ class Shot:
     seconds_left: float | None = None
     frames: set[int] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
+    stalled: str = ""
     error: str = ""
+    error_code: str = ""
+    fix: str = ""
     seconds: float = 0.0
     placed: results.Placed | None = None
 
@@ -87,6 +72,18 @@ class Shot:
     def factor(self) -> float:
         """How much of the current stage is done, 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else 0.0
+
+    @property
+    def step_text(self) -> str:
+        """What is being done."""
+        if self.frame_total and self.stage == "frames" and self.state == "running" and not self.cancelling:
+            return f"Frame {min(len(self.frames) + 1, self.frame_total)} of {self.frame_total}"
+        return self.message
+
+    @property
+    def progress_text(self) -> str:
+        """What is being done, and for how much longer."""
+        return self.step_text if self.seconds_left is None else f"{self.step_text}, {duration(self.seconds_left)} left"
 
     @property
     def solve_only(self) -> bool:
@@ -104,11 +101,11 @@ class Queue:
         self._logged = 0.0
         self._client: EngineClient | None = None
         self._client_key: tuple = ()
-        self._reading: tuple[Shot, threading.Thread, list] | None = None
+        self._arrival: Arrival | None = None
 
     # --- asked for by the user -------------------------------------------------
 
-    def submit(self, job: Job, folder: Path, scene, followed: Sequence = ()) -> Shot:
+    def submit(self, job: Job, folder: Path, scene, followed: Sequence = (), preview: bool = False) -> Shot:
         """Write the job and queue it. Raises CloseUpError."""
         preferences.engine_python()
         try:
@@ -118,19 +115,46 @@ class Queue:
             raise CloseUpError(str(error)) from None
         except OSError as error:
             raise CloseUpError(f"The job cannot be written to {folder} ({error.strerror}); save the .blend elsewhere.") from None
-        return self.enqueue(folder, job, scene, followed)
+        return self.enqueue(folder, job, scene, followed, preview)
 
-    def enqueue(self, folder: Path, job: Job, scene, followed: Sequence = ()) -> Shot:
+    def enqueue(self, folder: Path, job: Job, scene, followed: Sequence = (), preview: bool = False) -> Shot:
         """Queue a folder whose job.json stands; one that was run before continues."""
-        if any(shot.folder == folder and not shot.ended for shot in self.shots):
+        if self.running(folder):
             raise CloseUpError(f"{folder.name} is running already; wait for it or cancel it.")
-        cameras = [(camera.session_uid, camera.name) for camera in followed]
-        home = Home(scene.session_uid, scene.name, bpy.data.filepath, self.session, cameras)
+        made = record.of_job(job, folder, time.time())
+        made.project, made.scene = history.project_of(scene), scene.name
+        made.blend = record.relative(bpy.data.filepath, folder)
+        made.cameras = [camera.name for camera in followed]
+        with contextlib.suppress(OSError):
+            (folder / "report.json").unlink()  # it says that the job is done
+        shot = self._add(made, scene, followed)
+        shot.preview = preview
+        if not preview:
+            made.save()
+            history.history.add(made)
+        return shot
+
+    def bring(self, found: record.Record, scene, followed: Sequence = ()) -> Shot:
+        """Queue what a finished job's folder holds for the scene; the engine is not needed."""
+        shot = self.running(found.folder)
+        if shot is None:
+            shot = self._add(found, scene, followed)
+            shot.brought = True
+            self._read_results(shot)
+        return shot
+
+    def _add(self, made: record.Record, scene, followed: Sequence) -> Shot:
         number = self.shots[-1].number + 1 if self.shots else 1
-        shot = Shot(number, folder, job.name, home, len(job.path))
+        home = Home.of(scene, followed, self.session)
+        shot = Shot(number, made.folder, made.name, home, made.frames, made)
+        shot.seconds = made.seconds
         self.shots.append(shot)
         self.changed = True
         return shot
+
+    def running(self, folder: Path) -> Shot | None:
+        """The shot of a folder that has not ended."""
+        return next((shot for shot in self.shots if shot.folder == Path(folder) and not shot.ended), None)
 
     def cancel(self, shot: Shot) -> None:
         """Stop a shot; what is finished of it stays in its folder."""
@@ -144,32 +168,47 @@ class Queue:
     @property
     def active(self) -> Shot | None:
         """The shot that is being worked on, else the next one."""
-        return next((shot for shot in self.shots if not shot.ended), None)
+        going = [shot for shot in self.shots if not shot.ended]
+        return next((shot for shot in going if shot.state != "placing"), going[0] if going else None)
+
+    @property
+    def placing(self) -> bool:
+        """Whether results are coming into the scene."""
+        return self._arrival is not None and self._arrival.placing
+
+    @property
+    def engine(self) -> dict:
+        """What the running engine said of itself; empty when there is none."""
+        return (self._client.hello if self._client else None) or {}
 
     @property
     def latest(self) -> Shot | None:
         """The shot whose state is worth showing."""
         return self.active or (self.shots[-1] if self.shots else None)
 
+    @property
+    def shown(self) -> Shot | None:
+        """As :attr:`latest`, but none that ended while another file was open."""
+        shot = self.latest
+        return shot if shot and (not shot.ended or shot.home.session == self.session or shot.placed) else None
+
     # --- the pump ----------------------------------------------------------------
 
     def pump(self, seconds: float = 0.004) -> bool:
         """Do what can be done without waiting, within a time budget; False when nothing is left to do."""
-        shot = self.active
-        if shot is None:
-            return False
-        if shot.state == "placing":
-            self._place_when_read(shot)
-            return True
-        if shot.state == "queued":
-            self._begin(shot)
         until = time.monotonic() + seconds
-        while self._client and not shot.ended and shot.state == "running" and time.monotonic() < until:
+        shot = self.active
+        if shot and shot.state == "queued":
+            self._begin(shot)
+        while self._client and shot and shot.state == "running" and time.monotonic() < until:
             event = self._client.poll()
             if event is None:
                 break
             self._handle(shot, event)
-        return True
+        arrived = next((item for item in self.shots if item.state == "placing"), None)
+        while arrived and arrived.state == "placing" and self._bring_on(arrived) and time.monotonic() < until:
+            pass
+        return self.active is not None
 
     def _begin(self, shot: Shot) -> None:
         try:
@@ -187,9 +226,6 @@ class Queue:
             self._drop_client()
         if self._client is None:
             path = Path(bpy.utils.extension_path_user(PACKAGE, create=True)) / "engine.log"
-            with contextlib.suppress(OSError):  # another Blender may be writing to it
-                if path.stat().st_size > MAX_LOG:
-                    path.unlink()
             self._client, self._client_key = EngineClient(key[0], ROOT, path, key[1]), key
         return self._client
 
@@ -200,8 +236,10 @@ class Queue:
             self._drop_client()
             if shot.cancelling:
                 self._end(shot, "cancelled", "Cancelled")
+            elif event["code"] == "idle":  # it ended as we asked; a new one takes the job
+                shot.state = "queued"
             else:
-                self._fail(shot, event["message"])
+                self._fail(shot, event["message"], event["code"], event["fix"])
         elif event.get("id") != shot.number:
             return  # hello, or the last words of an earlier job
         elif kind == "stage":
@@ -216,11 +254,15 @@ class Queue:
             shot.frames.add(event["frame"])
             left = "" if shot.seconds_left is None else f", {duration(shot.seconds_left)} left"
             log.info("%s: frame %s (%d of %d)%s", shot.name, event["frame"], len(shot.frames), shot.frame_total, left)
+        elif kind == "stalled":
+            shot.stalled = event["message"]
+            if shot.stalled:
+                log.warning("%s: %s", shot.name, shot.stalled)
         elif kind == "warning":
             shot.warnings.append(event["message"])
             log.warning("%s: %s", shot.name, event["message"])
         elif kind == "error":
-            self._fail(shot, event["message"])
+            self._fail(shot, event["message"], event["code"], event["fix"])
         elif kind == "cancelled":
             self._end(shot, "cancelled", "Cancelled")
         elif kind == "done":
@@ -234,14 +276,23 @@ class Queue:
             left = "" if shot.seconds_left is None else f", {duration(shot.seconds_left)} left"
             log.info("%s: %s, %d%%%s", shot.name, shot.message, 100 * shot.factor, left)
 
-    def _fail(self, shot: Shot, sentence: str) -> None:
-        shot.error = sentence
+    def _fail(self, shot: Shot, sentence: str, code: str = "failed", fix: str = "") -> None:
+        """``code`` and ``fix``: of protocol.ERRORS and protocol.FIXES."""
+        shot.error, shot.error_code, shot.fix = sentence, code, fix
         log.error("%s: %s", shot.name, sentence)
         self._end(shot, "failed", sentence)
+        home = shot.home.find(self.session)
+        if home and (shot.solve_only or fix == "photos"):
+            photos.mark(home[0], shot.folder, sentence)
 
     def _end(self, shot: Shot, state: str, message: str) -> None:
-        shot.state, shot.message, shot.seconds_left = state, message, None
+        shot.state, shot.message, shot.seconds_left, shot.stalled = state, message, None, ""
         self.changed = True
+        if not (shot.preview or shot.brought):
+            noted = shot.record
+            noted.state, noted.seconds = "done" if state == "waiting" else state, shot.seconds
+            noted.message = shot.error
+            _write(noted)
 
     # --- results -------------------------------------------------------------------
 
@@ -249,43 +300,41 @@ class Queue:
         """The engine has done its part; the pump does the rest."""
         shot.state, shot.message, shot.done, shot.total = "placing", "Bringing the results into the scene", 0, 0
 
-    def _place_when_read(self, shot: Shot) -> None:
-        """Large files are read in a thread; only making the datablocks needs Blender's own."""
-        if self._reading is None or self._reading[0] is not shot:
-            found: list = []
-            thread = threading.Thread(target=_read_folder, args=(shot.folder, found), name="closeup-results", daemon=True)
-            self._reading = (shot, thread, found)
-            thread.start()
-        _, thread, found = self._reading
-        if thread.is_alive():
-            return
-        self._reading = None
-        if isinstance(found[0], CloseUpError):
-            self._fail(shot, str(found[0]))
-        else:
-            self._place(shot, found[0])
-
-    def _place(self, shot: Shot, result: results.Result) -> None:
-        home = shot.home.find()
-        if home is None:
+    def _bring_on(self, shot: Shot) -> bool:
+        """One short step of placing a shot's results; False when there is nothing more to do now."""
+        if self._arrival is None:
+            self._arrival = Arrival(shot.folder, shot.home, shot.preview)
+        arrival = self._arrival
+        arrival.step(self.session)
+        if not arrival.ended:
+            return arrival.placing
+        self._arrival = None
+        shot.warnings += arrival.warnings
+        if arrival.error:
+            self._fail(shot, arrival.error)
+        elif arrival.placed is None:
             name = Path(shot.home.blend).name if shot.home.blend else "its file, which was never saved,"
             self._end(shot, "waiting", f"Finished; its results appear when {name} is open")
-            return
-        try:
-            shot.placed = results.place(home[0], result, home[1])
-        except CloseUpError as error:
-            self._fail(shot, str(error))
-            return
-        except Exception as error:  # noqa: BLE001 - the frames are made and safe; only Blender's part of them failed
-            log.exception("The results of %s cannot be placed", shot.folder)
-            self._fail(shot, f"The results are in {shot.folder}, but cannot be brought into the scene ({error}).")
-            return
-        shot.warnings += result.warnings
+        else:
+            shot.placed = arrival.placed
+            self._placed(shot)
+        return False
+
+    def _placed(self, shot: Shot) -> None:
+        home = shot.home.find(self.session)
+        if home and shot.placed.cameras:
+            photos.mark(home[0], shot.folder)
         if not bpy.app.background:
             bpy.ops.ed.undo_push(message=f"Close-up: {shot.name}")
-        what = f"{len(shot.placed.cameras)} cameras solved" if shot.solve_only else f"{shot.name} done"
-        self._end(shot, "done", f"{what} in {duration(shot.seconds)}")
-        log.info("%s: done in %s: %s", shot.name, duration(shot.seconds), shot.folder)
+        what = f"{len(shot.placed.cameras)} cameras solved" if shot.solve_only and shot.placed.cameras else f"{shot.name} done"
+        message = f"{shot.name} was brought into the scene" if shot.brought else f"{what} in {duration(shot.seconds)}"
+        self._end(shot, "done", message)
+        log.info("%s: %s: %s", shot.name, message, shot.folder)
+
+    def scene_changed(self) -> None:
+        """Undo, redo or another file have made what was being placed void; it begins again."""
+        if self._arrival:
+            self._arrival.begin_again()
 
     # --- files and ends --------------------------------------------------------------
 
@@ -293,16 +342,32 @@ class Queue:
         """Another file is open: place what waited for it."""
         self.session += 1
         self.changed = True
+        self.scene_changed()
         for shot in self.shots:
             shot.placed = None
-            if shot.state == "waiting" and shot.home.find():
+            if shot.state == "waiting" and shot.home.find(self.session):
                 self._read_results(shot)
 
     def file_saved(self) -> None:
-        """The open file may have a new name."""
+        """The open file may have a new name, and what was placed in it is safe there now."""
         for shot in self.shots:
             if shot.home.session == self.session:
                 shot.home.blend = bpy.data.filepath
+                self._note_file(shot)
+
+    def _note_file(self, shot: Shot) -> None:
+        noted, blend = shot.record, record.relative(bpy.data.filepath, shot.folder)
+        if not shot.preview and (noted.blend != blend or (shot.placed and not noted.arrived)):
+            noted.blend, noted.arrived = blend, noted.arrived or shot.placed is not None
+            _write(noted)
+
+    def bring_arrivals(self) -> None:
+        """What was finished while the file was closed, or was lost with a Blender that ended without saving."""
+        known = {shot.folder for shot in self.shots}
+        for found in history.history.records.values():
+            if found.state == "done" and found.project and not found.arrived and found.folder not in known:
+                scene = bpy.data.scenes.get(found.scene) or bpy.context.scene
+                self.bring(found, scene, [scene.objects[name] for name in found.cameras if name in scene.objects])
 
     def shut_down(self) -> None:
         """End the engine and every shot; Blender quits or the extension goes."""
@@ -320,15 +385,20 @@ class Queue:
         self._client = None
 
 
-def _read_folder(folder: Path, found: list) -> None:
-    """In a thread: one Result or CloseUpError into ``found``."""
-    try:
-        found.append(results.read(folder))
-    except CloseUpError as error:
-        found.append(error)
-    except Exception as error:  # noqa: BLE001 - a thread's error would be lost, and the shot never end
-        log.exception("The results of %s cannot be read", folder)
-        found.append(CloseUpError(f"The results cannot be read ({error}); the console holds the details."))
+def _write(noted: record.Record) -> None:
+    """Save a record, and count what its folder holds now; in a thread, since a disk may be slow, where somebody may wait."""
+
+    def save() -> None:
+        state, message = noted.state, noted.message
+        noted.save()
+        noted.look()
+        if noted.state == record.UNFINISHED:
+            noted.state, noted.message = state, message
+
+    if bpy.app.background:
+        save()
+    else:
+        threading.Thread(target=save, name="closeup-record").start()
 
 
 def _plain(job: Job) -> dict:

@@ -6,16 +6,17 @@ import math
 from dataclasses import dataclass
 
 import bpy
-from mathutils import Matrix, Vector
+from mathutils import Matrix, Quaternion, Vector
 
 from ..engine.job import Camera
-from . import cameras, cloud, gather, sampling
+from . import cameras, cloud, gather, results, sampling
 from .errors import CloseUpError
-from .results import COLLECTION_KEY
 
 CELLS = 24
 """A cloud is searched for its best-seen surface in cells of 1/24 of its size."""
 MAX_POINTS = 60_000
+ARC_STEP = math.radians(10)
+"""Between two keys the camera goes straight; so a circle needs one every few degrees."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,10 @@ def target_point(scene, kind: str, active=None) -> Vector:
         corners = [active.matrix_world @ Vector(corner) for corner in active.bound_box]
         return sum(corners, Vector()) / 8
     seen = photo_cameras(scene)
-    for collection in scene.collection.children_recursive:
-        if collection.get(COLLECTION_KEY):
-            for obj in reversed(collection.objects):
-                if cloud.CLOUD_KEY in obj:
-                    return _best_seen(obj, [item.camera for item in seen])
+    shown = [obj for obj in results.collection_objects(scene) if cloud.CLOUD_KEY in obj]
+    shown = [obj for obj in shown if not obj.hide_viewport] or shown
+    if shown:
+        return _best_seen(shown[-1], [item.camera for item in seen])
     return _where_axes_meet([item.camera for item in seen])
 
 
@@ -64,7 +64,7 @@ def _best_seen(obj, seen: list[Camera]) -> Vector:
     """The middle of the part of the cloud that most photos show large and near their middle."""
     import numpy as np
 
-    points, _ = cloud.arrays(obj)
+    points = cloud.positions(obj)
     points = points[:: -(-len(points) // MAX_POINTS)].astype(np.float64)
     matrix = np.array(obj.matrix_world)
     points = points @ matrix[:3, :3].T + matrix[:3, 3]
@@ -126,12 +126,23 @@ def best_camera(seen: list[Seen], target: Vector) -> Seen:
 
 
 def add_move(
-    scene, target: Vector, *, zoom: float = 4.0, frames: int = 48, ease: str = "BOTH", camera=None, start: int | None = None
+    scene,
+    target: Vector,
+    *,
+    zoom: float = 4.0,
+    distance: float = 0.0,
+    arc: float = 0.0,
+    frames: int = 48,
+    ease: str = "BOTH",
+    camera=None,
+    start: int | None = None,
 ):
     """Keyframe a push-in from the best photo's place to ``zoom`` times nearer to ``target``; returns the camera object.
 
-    camera: an object to animate instead of a new one. start: first frame (the scene's when None). The zoom grows by the
-    same factor in the same time (ease LINEAR), or starts and ends gently (BOTH). Raises CloseUpError.
+    distance: where it ends, in scene units from the target, instead of ``zoom`` when it is not 0. arc: how far it goes around
+    the target meanwhile, in radians, around the vertical; positive to the right. camera: an object to animate instead of a new
+    one. start: first frame (the scene's when None). The zoom grows by the same factor in the same time (ease LINEAR), or
+    starts and ends gently (BOTH). Raises CloseUpError.
     """
     best = best_camera(photo_cameras(scene), target)
     obj = camera or _new_camera(scene, best)
@@ -139,16 +150,18 @@ def add_move(
     obj.rotation_mode = "QUATERNION"
     first = cameras.blender_matrix(best.camera)
     offset = first.translation - target
+    zoom = offset.length / distance if distance else zoom
     last_rotation = _looking(-offset, first.to_quaternion())
     first_rotation = first.to_quaternion()
     if first_rotation.dot(last_rotation) < 0:
         last_rotation.negate()
-    keys = max(2, math.ceil(math.log2(max(zoom, 1.001)) * 2) + 1)
+    keys = max(2, math.ceil(abs(math.log2(zoom)) * 2) + 1, math.ceil(abs(arc) / ARC_STEP) + 1)
     for index in range(keys):
         part = index / (keys - 1)
         eased = part * part * (3 - 2 * part) if ease == "BOTH" else part
-        obj.location = target + offset * zoom**-eased
-        obj.rotation_quaternion = first_rotation.slerp(last_rotation, min(1.0, eased))
+        turn = Quaternion((0, 0, 1), arc * eased)
+        obj.location = target + turn @ offset * zoom**-eased
+        obj.rotation_quaternion = turn @ first_rotation.slerp(last_rotation, min(1.0, eased))
         for path in ("location", "rotation_quaternion"):
             obj.keyframe_insert(path, frame=start + part * (frames - 1))
     return obj

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import bpy
 import gpu
 from bpy_extras.view3d_utils import location_3d_to_region_2d
 from mathutils import Matrix
 
 from . import cloud
+from .cloud import COLLECTION_KEY
 from .extension import log
 from .gather import SHOT_KEY
-from .results import COLLECTION_KEY
 
 MAX_POINTS = 1_500_000
 """What is painted of a larger cloud is every n-th point."""
@@ -18,7 +20,7 @@ SAMPLE = 2_000
 SPARSE = 20_000
 """Fewer points than this are no surface."""
 _batches: dict[int, tuple] = {}
-"""session_uid of the data: (number of points, batch, shader, some of the points)."""
+"""session_uid of the data: (what it was made from, batch, some of the points)."""
 _handle = None
 
 
@@ -82,7 +84,7 @@ def _draw_cloud(obj, context: bpy.types.Context) -> None:
     entry = _batch(obj)
     if entry is None:
         return
-    count, batch, shader, sample = entry
+    (count, *_), batch, sample = entry
     view = context.region_data
     world_radius = obj[cloud.CLOUD_KEY] * max(obj.matrix_world.to_scale())
     gpu.state.depth_test_set("LESS_EQUAL")
@@ -94,7 +96,7 @@ def _draw_cloud(obj, context: bpy.types.Context) -> None:
         # moved toward the eye by what Blender's own grey points stick out
         nearer = view.view_matrix.inverted() @ Matrix.Translation((0, 0, 2.0 * world_radius)) @ view.view_matrix
         gpu.matrix.multiply_matrix(nearer @ obj.matrix_world)
-        batch.draw(shader)
+        batch.draw(gpu.shader.from_builtin("POINT_FLAT_COLOR"))
     finally:
         gpu.matrix.pop()
         gpu.state.depth_mask_set(False)
@@ -119,31 +121,48 @@ def _distance(view, matrix_world: Matrix, sample) -> float:
     return float(np.median(w[inside])) if inside.any() else view.view_distance
 
 
+def prepare(obj, position, coded) -> Iterator[None]:
+    """Steps that get a new cloud ready to be painted, from arrays as :func:`cloud.arrays` returns them.
+
+    The first redraw would do the same, from Blender's own arrays and all at once.
+    """
+    if _handle is not None and len(position):
+        yield from _make(obj.data.session_uid, (len(position), 0.0, 0), position, coded)
+
+
 def _batch(obj) -> tuple | None:
     key = obj.data.session_uid
-    count = len(obj.data.attributes["position"].data)
-    if key in _batches and _batches[key][0] == count:
+    made_of = (len(obj.data.attributes["position"].data), *cloud.filters(obj))
+    if key in _batches and _batches[key][0] == made_of:
         return _batches[key]
-    if len(_batches) > 16:
-        _batches.clear()
-    position, color = cloud.arrays(obj)
-    if not count:
+    if not made_of[0]:
         return None
-    step = -(-count // MAX_POINTS)
-    sample = position[:: -(-count // SAMPLE)]
-    _batches[key] = (count, *_make_batch(position[::step], color[::step]), sample)
+    position, coded = cloud.arrays(obj)
+    keep = cloud.shown(obj)
+    if keep is not None:
+        position, coded = position[keep], coded[keep]
+    if not len(position):
+        return None
+    for _ in _make(key, made_of, position, coded):
+        pass
     return _batches[key]
 
 
-def _make_batch(position, color) -> tuple:
-    shader = gpu.shader.from_builtin("POINT_FLAT_COLOR")
+def _make(key: int, made_of: tuple, position, coded) -> Iterator[None]:
+    if len(_batches) > 16:
+        _batches.clear()
+    step = -(-len(position) // MAX_POINTS)
+    sample = position[:: -(-len(position) // SAMPLE)]
+    position, coded = position[::step], coded[::step]
     layout = gpu.types.GPUVertFormat()
     layout.attr_add(id="pos", comp_type="F32", len=3, fetch_mode="FLOAT")
-    layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
+    layout.attr_add(id="color", comp_type="U8", len=4, fetch_mode="INT_TO_FLOAT_UNIT")
     vertices = gpu.types.GPUVertBuf(layout, len(position))
     vertices.attr_fill("pos", position)
-    vertices.attr_fill("color", color)
-    return gpu.types.GPUBatch(type="POINTS", buf=vertices), shader
+    yield
+    vertices.attr_fill("color", coded)
+    yield
+    _batches[key] = (made_of, gpu.types.GPUBatch(type="POINTS", buf=vertices), sample)
 
 
 def _draw_safely() -> None:

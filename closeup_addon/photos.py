@@ -1,15 +1,28 @@
-"""The scene's list of photos."""
+"""The scene's list of photos: what stands on it, and what is known of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import bpy
 
-from .gather import photo_background
+from ..engine import job as jobs
+from .errors import CloseUpError
+from .gather import SHOT_KEY, is_file, photo_background
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
+"""What a folder is searched for."""
+ALL_SUFFIXES = (*SUFFIXES, ".exr")
+"""What can be a photo when it is chosen; most .exr files beside photos are their depth."""
+UNKNOWN, KNOWN, SOLVED, FAILED = "unknown", "known", "solved", "failed"
+_SENTENCES = {
+    UNKNOWN: "Its camera is not known yet; Solve Cameras finds it",
+    KNOWN: "Its camera is known",
+    SOLVED: "Its camera was solved",
+}
 
 
 def in_folder(folder: Path) -> list[Path]:
@@ -19,22 +32,75 @@ def in_folder(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
+# --- adding and removing ---------------------------------------------------------
+
+
 def add(scene, paths: Iterable[Path]) -> int:
     """Put files on the list, each once; returns how many are new. Paths become relative to a saved .blend."""
-    settings = scene.closeup
-    known = {item.absolute() for item in settings.photos}
+    known = {item.absolute() for item in scene.closeup.photos if item.filepath}
     added = 0
     for path in paths:
-        if path in known or path.suffix.lower() not in SUFFIXES or not path.is_file():
+        if path in known or path.suffix.lower() not in ALL_SUFFIXES or not path.is_file():
             continue
-        item = settings.photos.add()
-        item.name = path.name
-        item.filepath = _relative(path)
+        add_file(scene, path)
         known.add(path)
         added += 1
-    if added:
-        settings.active_photo = len(settings.photos) - 1
     return added
+
+
+def unreadable(paths: Iterable[Path]) -> list[str]:
+    """Names of files that are no photos which can be read, such as raw and HEIC files."""
+    return [path.name for path in paths if path.suffix.lower() not in ALL_SUFFIXES]
+
+
+def add_file(scene, path: Path, camera=None, mask=None, depth: Path | None = None):
+    """Put one file on the list, with what is known of it; returns the item."""
+    item = _new(scene, path.name)
+    item.filepath = relative(path)
+    item.camera, item.mask = camera, mask
+    item.depth = relative(depth) if depth else ""
+    return item
+
+
+def add_images(scene, images: Iterable) -> int:
+    """Put image datablocks on the list, each once; packed, painted and generated ones are written into the jobs."""
+    known = {item.image for item in scene.closeup.photos if item.image}
+    files, added = [], 0
+    for image in images:
+        if is_file(image):
+            files.append(Path(bpy.path.abspath(image.filepath, library=image.library)))
+        elif image.source in {"FILE", "GENERATED"} and image not in known:
+            _new(scene, image.name).image = image
+            known.add(image)
+            added += 1
+    return added + add(scene, files)
+
+
+def add_cameras(scene, objects: Iterable) -> int:
+    """Put the photos behind camera objects on the list, each camera once; their cameras are known by that."""
+    listed = {item.camera for item in scene.closeup.photos if item.camera}
+    added = 0
+    for obj in objects:
+        background = photo_background(obj, hidden=True)
+        if background is None or obj in listed:
+            continue
+        item = _new(scene, background.image.name)
+        item.camera = obj
+        if is_file(background.image):
+            item.filepath = background.image.filepath
+        else:
+            item.image = background.image
+        listed.add(obj)
+        added += 1
+    return added
+
+
+def _new(scene, name: str):
+    settings = scene.closeup
+    item = settings.photos.add()
+    item.name = name
+    settings.active_photo = len(settings.photos) - 1
+    return item
 
 
 def remove(scene, index: int) -> None:
@@ -48,6 +114,104 @@ def remove(scene, index: int) -> None:
     settings.active_photo = max(0, min(index, len(settings.photos) - 1))
 
 
-def _relative(path: Path) -> str:
+def forget_solve(scene) -> int:
+    """Take away the cameras that were solved or imported for the photos on the list, so that they can be solved again.
+
+    Returns how many. Cameras of the user's own stay.
+    """
+    solved = [item for item in scene.closeup.photos if item.camera and SHOT_KEY in item.camera]
+    for camera in {item.camera for item in solved}:
+        data = camera.data
+        bpy.data.objects.remove(camera)
+        if data.users == 0:
+            bpy.data.cameras.remove(data)
+    for item in scene.closeup.photos:
+        item.problem = ""
+    return len(solved)
+
+
+def relative(path: Path) -> str:
+    """As the .blend stores it: relative where the file lies beside or below it."""
     base = Path(bpy.data.filepath).parent if bpy.data.filepath else None
     return bpy.path.relpath(str(path)) if base and path.is_relative_to(base) else str(path)
+
+
+# --- what is known ----------------------------------------------------------------
+
+
+def state(item) -> str:
+    """UNKNOWN, KNOWN, SOLVED or FAILED. Reads no file: panels ask at every redraw."""
+    if item.problem:
+        return FAILED
+    if item.camera:
+        return SOLVED if SHOT_KEY in item.camera else KNOWN
+    return UNKNOWN
+
+
+def sentence(item) -> str:
+    """What the list says of a photo, for tooltips and the line below it."""
+    return item.problem or _SENTENCES[state(item)]
+
+
+def mark(scene, folder: Path, error: str = "") -> None:
+    """Write on the list what a job found out about its photos: the reason, where a camera could not be solved.
+
+    folder: the job's. error: the sentence it ended with, when it failed. Photos whose cameras were found lose the
+    reason of an earlier try. Never raises: the list is a convenience, the job's own report is what counts.
+    """
+    try:
+        sources = [(source["image"], source["camera"] is None) for source in _json(folder / jobs.FILENAME)["sources"]]
+        rows = [] if error else _json(folder / "cameras.json")
+        warnings = [error] if error else [text for text in _json(folder / "report.json")["warnings"] if "camera" in text]
+        placed = {index for index, _ in placed_rows([image for image, _ in sources], rows)}
+        files = {os.path.normpath(folder / image): index for index, (image, _) in enumerate(sources)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return
+    for item in scene.closeup.photos:
+        index = files.get(os.path.normpath(item.absolute())) if item.filepath else None
+        if index is None or not sources[index][1]:
+            continue
+        name = PurePosixPath(sources[index][0].replace("\\", "/")).name
+        if index in placed:
+            item.problem = ""
+        elif any(name in text for text in warnings):
+            item.problem = next(text for text in warnings if name in text)
+        elif not error:
+            item.problem = "Its camera could not be found."
+
+
+def _json(path: Path):
+    """Without the checks of a whole job, which take long for a long path: Blender's main thread is waiting."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def placed_rows(images: Sequence[str], rows: Sequence[dict]) -> list[tuple[int, dict]]:
+    """(index of the source, row of cameras.json) pairs; photos without a camera have no row, so counting does not tell.
+
+    A row's name is the end of its photo's path, with a number where even the whole paths are the same.
+    """
+    found, index = [], 0
+    for row in rows:
+        name = row["name"]
+        while index < len(images):
+            path = images[index].replace("\\", "/")
+            index += 1
+            if path == name or path.endswith(f"/{name}") or name.startswith(f"{PurePosixPath(path).name} ("):
+                found.append((index - 1, row))
+                break
+    return found
+
+
+def select_camera(context, index: int):
+    """Make a photo's camera the active object. Raises CloseUpError when it has none, or none in this view layer."""
+    item = context.scene.closeup.photos[index]
+    if item.camera is None:
+        raise CloseUpError(f"{item.name}: {sentence(item)}")
+    if item.camera.name not in context.view_layer.objects:
+        raise CloseUpError(f"The camera of {item.name} is not in this view layer; switch its collection on.")
+    for obj in context.selected_objects:
+        obj.select_set(False)
+    item.camera.hide_set(False)
+    item.camera.select_set(True)
+    context.view_layer.objects.active = item.camera
+    return item.camera

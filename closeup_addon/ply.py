@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from .errors import CloseUpError
@@ -23,12 +24,12 @@ def read(path: Path):
     try:
         with open(path, "rb") as stream:
             names, count = _header(stream, path)
-            data = np.fromfile(stream, dtype=names, count=count)
+            kind = np.dtype(names)
+            if count * kind.itemsize > os.fstat(stream.fileno()).st_size - stream.tell():  # asked before any memory is
+                raise CloseUpError(f"{path.name} ends too early; run the job again.")
+            return np.fromfile(stream, dtype=kind, count=count)
     except OSError as error:
         raise CloseUpError(f"{path.name} cannot be read ({error.strerror}); run the job again.") from None
-    if len(data) != count:
-        raise CloseUpError(f"{path.name} ends too early; run the job again.")
-    return data
 
 
 def _header(stream, path: Path) -> tuple[list[tuple[str, str]], int]:
@@ -41,9 +42,9 @@ def _header(stream, path: Path) -> tuple[list[tuple[str, str]], int]:
         if not line or stream.tell() > _MAX_HEADER:
             raise wrong
         words = line.decode("ascii", "replace").split()
-        if words[:1] == ["format"]:
+        if words[:1] == ["format"] and len(words) == 3:
             form = words[1]
-        elif words[:1] == ["element"] and len(words) == 3 and words[2].isdigit():
+        elif words[:1] == ["element"] and len(words) == 3 and words[2].isdigit() and len(words[2]) < 12:
             element = words[1]
             count = int(words[2]) if element == "vertex" else count
         elif words[:1] == ["property"] and element == "vertex":

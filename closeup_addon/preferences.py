@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import bpy
@@ -10,17 +11,29 @@ from bpy.props import EnumProperty, StringProperty
 
 from . import environment, installation
 from .errors import CloseUpError
-from .extension import PACKAGE
+from .extension import PACKAGE, ROOT
 
 PYTHON_VARIABLE = "CLOSEUP_ENGINE_PYTHON"
 """Environment variable for farms: an interpreter that has what engine/requirements.txt names."""
+LOOK_SECONDS = 0.5
+"""How long what was read from the disk is believed: panels ask at every redraw."""
 
 DEVICES = (
     ("AUTO", "Automatic", "The fastest device there is"),
     ("cpu", "CPU", "The processor"),
     ("cuda", "CUDA", "NVIDIA or AMD graphics card"),
+    ("xpu", "XPU", "Intel Arc graphics card"),
     ("mps", "Metal", "Apple graphics"),
 )
+ACCELERATORS = (
+    ("AUTO", "Automatic", "What is found on this computer"),
+    ("cpu", "CPU", "The smallest download; runs everywhere"),
+    ("cuda", "NVIDIA", "CUDA, for NVIDIA cards"),
+    ("rocm", "AMD", "ROCm, for AMD cards on Linux"),
+    ("xpu", "Intel", "XPU, for Intel Arc cards"),
+    ("mps", "Apple", "Metal, for Apple silicon"),
+)
+_seen: dict[tuple, tuple[float, object]] = {}
 
 
 class CloseUpPreferences(bpy.types.AddonPreferences):
@@ -35,8 +48,17 @@ class CloseUpPreferences(bpy.types.AddonPreferences):
     )
     engine_python: StringProperty(
         name="Existing Python",
-        description="The interpreter of an environment that already has the engine's packages, instead of installing one",
+        description="The interpreter of an environment that already has the engine's packages, instead of installing one; "
+        "nothing in it is changed",
         subtype="FILE_PATH",
+    )
+    wheels_folder: StringProperty(
+        name="Folder of Wheels",
+        description="Install from the packages in this folder alone, without any network. Empty to download",
+        subtype="DIR_PATH",
+    )
+    accelerator: EnumProperty(
+        name="Install for", description="Which build of PyTorch the engine is installed with", items=ACCELERATORS
     )
     device: EnumProperty(name="Device", description="What the engine computes on", items=DEVICES)
 
@@ -45,10 +67,18 @@ class CloseUpPreferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "device")
-        layout.prop(self, "engine_folder", placeholder=str(environment.default_folder()))
         layout.prop(self, "engine_python")
+        column = layout.column()
+        column.active = not self.engine_python
+        column.prop(self, "accelerator")
+        column.prop(self, "engine_folder", placeholder=str(environment.default_folder()))
+        column.prop(self, "wheels_folder")
         layout.label(text=engine_status())
-        layout.operator("closeup.install_engine", icon="IMPORT")
+        row = layout.row(align=True)
+        row.operator("closeup.install_engine", icon="IMPORT")
+        row.operator("closeup.repair_engine")
+        row.operator("closeup.verify_engine")
+        row.operator("closeup.remove_engine", icon="TRASH", text="Remove")
 
 
 def get() -> CloseUpPreferences | None:
@@ -70,21 +100,84 @@ def engine_folder() -> Path:
     return Path(bpy.path.abspath(chosen)) if chosen else environment.default_folder()
 
 
+def install_options() -> environment.Options:
+    """How the engine is to be installed. Raises CloseUpError when the folder of wheels is missing."""
+    preferences = get()
+    if preferences is None:
+        return environment.Options()
+    wheels = Path(bpy.path.abspath(preferences.wheels_folder)) if preferences.wheels_folder else None
+    if wheels and not _lately(("folder", wheels), wheels.is_dir):
+        raise CloseUpError(f"The folder of wheels {wheels} does not exist; choose another in the preferences of CloseUp.")
+    return environment.Options(chosen_accelerator(), wheels)
+
+
+def chosen_accelerator() -> str:
+    """The kind of accelerator the user wants the engine installed for, empty for what is found."""
+    preferences = get()
+    return "" if preferences is None or preferences.accelerator == "AUTO" else preferences.accelerator
+
+
+def existing_python() -> Path | None:
+    """The interpreter that the user, or a farm's environment, chose instead of an installation."""
+    preferences = get()
+    chosen = (preferences.engine_python if preferences else "") or os.environ.get(PYTHON_VARIABLE, "")
+    return Path(bpy.path.abspath(chosen)) if chosen else None
+
+
+def installed() -> environment.State:
+    """The state of the installation in the chosen folder."""
+    folder = engine_folder()
+    return _lately(("state", folder), lambda: environment.read_state(folder))
+
+
+def is_outdated() -> bool:
+    """Whether the installation is from another version of the extension."""
+    try:
+        locks = _lately(("locks",), lambda: environment.locks_fingerprint(ROOT), seconds=3600.0)
+    except environment.InstallError:
+        return False
+    return installed().state == "ready" and installed().locks != locks
+
+
 def engine_python() -> Path:
     """The interpreter the engine runs in.
 
     Raises CloseUpError when there is none, or the one that was chosen is missing.
     """
-    preferences = get()
-    chosen = (preferences.engine_python if preferences else "") or os.environ.get(PYTHON_VARIABLE, "")
+    chosen = existing_python()
     if chosen:
-        path = Path(bpy.path.abspath(chosen))
-        if not path.is_file():
-            raise CloseUpError(f"The engine's Python {path} does not exist; choose another in the preferences of CloseUp.")
-        return path
-    if not environment.is_ready(engine_folder()):
-        raise CloseUpError("The engine is not installed; press Install Engine in the Close-up tab.")
+        if not _lately(("file", chosen), chosen.is_file):
+            raise CloseUpError(f"The engine's Python {chosen} does not exist; choose another in the preferences of CloseUp.")
+        return chosen
+    if installation.state.changing:
+        raise CloseUpError(f"{installation.state.line or 'The engine is being installed'}.")
+    problem = _problem(installed())
+    if problem:
+        raise CloseUpError(problem)
     return environment.python_of(engine_folder())
+
+
+def _problem(state: environment.State) -> str:
+    """Why an installation cannot be used, empty when it can."""
+    if state.state == "absent":
+        return "The engine is not installed; press Install Engine in the Close-up tab."
+    if state.state == "broken":
+        return f"The engine is damaged: {' '.join(map(str, state.problems[:2]))} Press Repair."
+    if state.state != "ready":
+        return "The engine's installation was interrupted; press Install Engine, it continues."
+    python = environment.python_of(engine_folder())
+    if not _lately(("file", python), python.is_file):
+        return "The engine's Python is gone, perhaps with an upgrade of the system; press Repair."
+    return ""
+
+
+def _lately(key: tuple, ask, seconds: float = LOOK_SECONDS):
+    """What ``ask`` said a moment ago, or says now; what was said before an installation ended is not believed."""
+    key = (*key, installation.state.ended)
+    known = _seen.get(key)
+    if known is None or time.monotonic() > known[0]:
+        known = _seen[key] = (time.monotonic() + seconds, ask())
+    return known[1]
 
 
 def has_engine() -> bool:
@@ -111,5 +204,6 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Unregister the class."""
+    """Unregister the class; an installation that runs is stopped."""
+    installation.shut_down()
     bpy.utils.unregister_class(CloseUpPreferences)

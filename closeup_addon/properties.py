@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import bpy
@@ -43,7 +44,24 @@ class CloseUpPhoto(bpy.types.PropertyGroup):
     """One photo of the list."""
 
     filepath: StringProperty(name="Photo", description="The photo's file", subtype="FILE_PATH", **PATH)
+    image: PointerProperty(
+        name="Image",
+        description="The image inside the .blend that is the photo, where it is no file of its own",
+        type=bpy.types.Image,
+    )
     use: BoolProperty(name="Use", description="Use this photo for close-ups", default=True)
+    mask: PointerProperty(
+        name="Mask",
+        description="An image, white where the photo may be used: paint black over what moved or must not be seen",
+        type=bpy.types.Image,
+    )
+    depth: StringProperty(
+        name="Depth",
+        description="The photo's depth along the view, in scene units, as .exr (such as Blender's depth pass) or .npy; "
+        "measured from the photos when empty",
+        subtype="FILE_PATH",
+        **PATH,
+    )
     camera: PointerProperty(
         name="Camera",
         description="The camera that took the photo; solved when there is none",
@@ -60,12 +78,27 @@ class CloseUpPhoto(bpy.types.PropertyGroup):
 class CloseUpSettings(bpy.types.PropertyGroup):
     """Everything the panels show that is saved with the scene."""
 
+    project: StringProperty(name="Project", description="The id by which this file knows its shots", options={"HIDDEN"})
     photos: CollectionProperty(type=CloseUpPhoto)
     active_photo: IntProperty(name="Active Photo", options={"SKIP_SAVE"})
     use_camera_photos: BoolProperty(
         name="Cameras With Photos",
         description="Also use every camera that has a photo as its background image",
         default=True,
+    )
+    photo_size: IntProperty(
+        name="Photo Size",
+        description="Photos are shrunk to this many pixels on the long side: larger shows finer detail, and takes longer",
+        default=1600,
+        min=64,
+        max=8192,
+        subtype="PIXEL",
+    )
+    align_distance: FloatProperty(
+        name="Distance 1 to 2",
+        description="The true distance between points 1 and 2, in scene units; 0 keeps the size",
+        min=0.0,
+        subtype="DISTANCE",
     )
     focal_35mm: FloatProperty(
         name="Focal Length",
@@ -99,6 +132,13 @@ class CloseUpSettings(bpy.types.PropertyGroup):
     move_target: EnumProperty(name="Toward", description="What the move goes to", items=TARGETS)
     move_zoom: FloatProperty(
         name="Zoom", description="How many times closer the move ends than the photo", default=4.0, min=1.0, max=64.0
+    )
+    move_arc: FloatProperty(
+        name="Arc",
+        description="How far the move goes around its target, to the right; to the left when negative",
+        min=-math.pi,
+        max=math.pi,
+        subtype="ANGLE",
     )
     move_frames: IntProperty(name="Frames", description="Length of the move", default=48, min=2, max=100_000)
     move_ease: EnumProperty(name="Ease", description="How the move speeds up and slows down", items=EASES)

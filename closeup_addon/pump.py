@@ -1,17 +1,20 @@
-"""Blender's side of the queue's life: a timer that works it off, and handlers for files."""
+"""Blender's side of the queue's life: a timer that works it off, and handlers for files and undo."""
 
 from __future__ import annotations
 
 import bpy
 from bpy.app.handlers import persistent
 
-from . import installation
+from . import coverage, history, installation, movies, sequences
 from .extension import log
 from .jobs import queue
 
 BUSY_SECONDS = 0.05
 """Between two ticks while there is work; without work there is no timer."""
-_installation_line = ""
+QUICK_SECONDS = 0.01
+"""The same while results come into the scene step by step."""
+_lines = ""
+"""What was last shown of what runs beside the queue."""
 
 
 def start() -> None:
@@ -20,61 +23,123 @@ def start() -> None:
         bpy.app.timers.register(_tick, first_interval=0.01, persistent=True)
 
 
+def _look() -> None:
+    """The open file's shots, once: no file is loaded when the extension is enabled."""
+    history.history.refresh()
+    start()
+
+
 def _tick() -> float | None:
     """A timer that raises is taken away silently, so nothing may leave this function."""
     try:
         busy = queue.pump()
-        if queue.changed or _installation_changed():
+        found = history.history.pump()
+        if found:
+            queue.bring_arrivals()
+        if queue.changed or found or _lines_changed():
             queue.changed = False
             _redraw()
     except Exception:  # noqa: BLE001
         log.exception("The queue of close-ups stumbled")
         busy = queue.active is not None
-    return BUSY_SECONDS if busy or installation.state.running else None
+    if not (busy or queue.active or history.history.busy or installation.state.running or _others_busy()):
+        return None
+    return QUICK_SECONDS if queue.placing else BUSY_SECONDS
 
 
-def _installation_changed() -> bool:
-    global _installation_line
-    line = f"{installation.state.running} {installation.state.line}"
-    changed, _installation_line = line != _installation_line, line
+def _others_busy() -> bool:
+    return movies.busy() or coverage.busy()
+
+
+def _lines_changed() -> bool:
+    """Whether the panels have something new to say of the installation, or of a movie that is being written."""
+    global _lines
+    lines = f"{installation.state.running} {installation.state.line} {_others_busy()}"
+    changed, _lines = lines != _lines, lines
     return changed
 
 
 def _redraw() -> None:
-    """The sidebars of all 3D views, and nothing else unless something is finished."""
+    """The sidebars of all 3D views and the status bar, and nothing else unless something is finished."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":
                 for region in area.regions:
                     if region.type == "UI":
                         region.tag_redraw()
+    _redraw_status_bar()
+
+
+def _redraw_status_bar() -> None:
+    """It is no area of the screen, so it can be reached only through its text, which a running tool may have set.
+
+    Blender looks for the bar in the context's window and crashes where there is none, as in timers after a file was loaded.
+    """
+    for window in bpy.context.window_manager.windows:
+        if not len(window.modal_operators):
+            with bpy.context.temp_override(window=window):
+                window.workspace.status_text_set_internal(None)
+
+
+def _draw_status(header, _context: bpy.types.Context) -> None:
+    """In the status bar, while something runs: what, how far, how much longer."""
+    shot = queue.active
+    if shot:
+        row = header.layout.row()
+        row.ui_units_x = 16
+        row.progress(factor=shot.factor, type="BAR", text=f"{shot.name}: {shot.progress_text}")
 
 
 @persistent
 def _loaded(*_) -> None:
     queue.file_loaded()
+    history.file_loaded()
     start()
+
+
+@persistent
+def _saving(*_) -> None:
+    history.before_saving()
 
 
 @persistent
 def _saved(*_) -> None:
     queue.file_saved()
+    history.history.refresh()
+    start()
 
 
-_HANDLERS = ((bpy.app.handlers.load_post, _loaded), (bpy.app.handlers.save_post, _saved))
+@persistent
+def _undone(scene, *_) -> None:
+    queue.scene_changed()
+    sequences.refresh_users(scene)
+
+
+_HANDLERS = (
+    (bpy.app.handlers.load_post, _loaded),
+    (bpy.app.handlers.save_pre, _saving),
+    (bpy.app.handlers.save_post, _saved),
+    (bpy.app.handlers.undo_post, _undone),
+    (bpy.app.handlers.redo_post, _undone),
+)
 
 
 def register() -> None:
-    """Add the handlers."""
+    """Add the handlers and the line in the status bar."""
     for handlers, function in _HANDLERS:
         handlers.append(function)
+    bpy.types.STATUSBAR_HT_header.append(_draw_status)
+    if not bpy.app.background:
+        bpy.app.timers.register(_look, first_interval=0.5)
 
 
 def unregister() -> None:
-    """Remove handlers and timer, end the engine."""
+    """Remove them and the timer, end the engine."""
+    bpy.types.STATUSBAR_HT_header.remove(_draw_status)
     for handlers, function in _HANDLERS:
         if function in handlers:
             handlers.remove(function)
-    if bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.unregister(_tick)
+    for timer in (_look, _tick):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
     queue.shut_down()

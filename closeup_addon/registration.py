@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .. import operators, panels
-from . import command_line, extension, overlay, preferences, properties, pump
+from . import command_line, extension, history, overlay, photo_paths, preferences, properties, pump, thumbnails
 
-_PARTS = (preferences, properties, operators, panels, overlay, pump, command_line)
+_PARTS = (preferences, properties, history, photo_paths, thumbnails, operators, panels, overlay, pump, command_line)
 
 
 def register() -> None:

@@ -7,7 +7,7 @@ Placing a job again replaces what it placed before.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,15 +15,13 @@ import bpy
 
 from ..engine import job as jobs
 from ..engine.job import Camera, Job, JobError
-from . import cameras, cloud
+from . import cameras, cloud, later, overlay, photos, sequences
+from .cloud import COLLECTION_KEY
 from .errors import CloseUpError
 from .gather import SHOT_KEY, SIZE_KEY
 
 COLLECTION = "Close-up"
-COLLECTION_KEY = "closeup_results"
 SPARSE_RADIUS = 0.08
-SPARSE_KEY = "closeup_sparse"
-"""Custom property of a solver's cloud, which steps back when a fused one arrives."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +55,31 @@ class Placed:
     cameras: list = field(default_factory=list)
 
 
-def read(folder: Path) -> Result:
-    """Everything a finished (or partly finished) job left behind. Raises CloseUpError."""
+def read(folder: Path, with_cloud: bool = True) -> Result:
+    """Everything a finished (or partly finished) job left behind; the cloud only when it is wanted. Raises CloseUpError."""
     folder = Path(folder)
     try:
-        what = jobs.load(folder)
+        what = jobs.load(folder, files=False)
     except JobError as error:
         raise CloseUpError(str(error)) from None
     named = {item.frame: folder / "frames" / f"{item.frame:04d}.{what.output.format}" for item in what.path}
     result = Result(folder, what, {number: path for number, path in named.items() if path.is_file()})
-    if (folder / "cloud.ply").is_file():
+    if with_cloud and (folder / "cloud.ply").is_file():
         try:
             result.points = cloud.read(folder / "cloud.ply")
+            if result.points and not _is_surface(what):  # the solver's few points are no surface to be closed
+                result.points.radius *= SPARSE_RADIUS
         except ImportError:
             result.warnings.append("This Blender has no numpy, so the point cloud is not shown; use a build from blender.org.")
     result.solved = _solved(folder, what)
     if not (result.frames or result.points or result.solved):
         raise CloseUpError(f"{folder.name} holds no results yet; run the job first.")
     return result
+
+
+def _is_surface(job: Job) -> bool:
+    """Whether a job's cloud is fused from depth; else it is the few points that its cameras were solved by."""
+    return bool(job.path) or job.geometry.dense
 
 
 def _solved(folder: Path, what: Job) -> list[SolvedCamera]:
@@ -84,9 +89,9 @@ def _solved(folder: Path, what: Job) -> list[SolvedCamera]:
     try:
         rows = json.loads(place.read_text(encoding="utf-8"))
         pairs = [
-            SolvedCamera(row["name"], folder / source.image, folder / row["image"], Camera(**row["camera"]))
-            for row, source in zip(rows, what.sources)
-            if source.camera is None
+            SolvedCamera(row["name"], folder / what.sources[index].image, folder / row["image"], Camera(**row["camera"]))
+            for index, row in photos.placed_rows([source.image for source in what.sources], rows)
+            if what.sources[index].camera is None
         ]
     except (OSError, ValueError, KeyError, TypeError):
         raise CloseUpError(f"{place} cannot be understood; run the job again.") from None
@@ -97,29 +102,65 @@ def _solved(folder: Path, what: Job) -> list[SolvedCamera]:
 
 
 def place(scene, result: Result, followed: Sequence = ()) -> Placed:
-    """Bring a result into ``scene``.
+    """Bring a result into ``scene`` at once.
 
     followed: the camera objects whose background shows the frames. The caller makes the undo step.
     """
+    return later.finish(place_in_steps(scene, result, followed))
+
+
+def place_in_steps(scene, result: Result, followed: Sequence = ()) -> Generator[None, None, Placed]:
+    """As :func:`place`, in steps that are short enough for Blender to redraw in between. Undo makes them void."""
     shot = result.folder.name
     placed = Placed()
-    collection = _collection(scene)
-    if result.frames:
-        placed.image = _image(result, shot)
-        for camera in followed:
-            _show_behind(camera, placed.image, result)
+    collection = collection_of(scene)
     if result.points is not None:
-        placed.cloud = _place_cloud(collection, result, shot)
+        placed.cloud = yield from _place_cloud(collection, result, shot)
     for solved in result.solved:
         obj = _place_camera(collection, solved, shot)
         placed.cameras.append(obj)
         for photo in scene.closeup.photos:
             if photo.absolute().resolve() == solved.photo.resolve():
                 photo.camera, photo.problem = obj, ""
+        yield
+    if result.frames:
+        placed.image = sequences.image_of(result.folder, result.job.name, result.frames)
+        for camera in followed:
+            sequences.show_behind(camera, placed.image, result.frames)
     return placed
 
 
-def _collection(scene):
+def place_preview(scene, result: Result, followed: Sequence = ()) -> Generator[None, None, Placed]:
+    """One frame over the camera's view and in the Image Editors that show nothing else; it is seen at its own frame only."""
+    if not result.frames:
+        raise CloseUpError("The preview has no frame; try again.")
+    placed = Placed(image=sequences.image_of(result.folder, "Close-up Preview", result.frames))
+    yield
+    for camera in followed:
+        sequences.show_behind(camera, placed.image, result.frames, others=True)
+    sequences.show_in_editors(placed.image, result.frames)
+    return placed
+
+
+def show(scene, folder: Path, frames: dict[int, Path], followed: Sequence) -> bool:
+    """Switch the cameras' backgrounds and the clouds to a shot that the .blend holds already; False when it does not."""
+    held = [item for item in (*bpy.data.images, *bpy.data.objects) if item.get(SHOT_KEY) == folder.name and not item.library]
+    if not held:
+        return False
+    image = next((item for item in held if isinstance(item, bpy.types.Image)), None)
+    if frames:
+        if image is None:
+            return False
+        for camera in followed:
+            sequences.show_behind(camera, image, frames)
+        for collection in scene.collection.children_recursive:
+            if collection.get(COLLECTION_KEY) and _of_shot(collection, folder.name, "cloud"):
+                show_cloud(collection, folder.name)
+    return True
+
+
+def collection_of(scene):
+    """The scene's collection "Close-up", made when it is missing."""
     for item in scene.collection.children_recursive:
         if item.get(COLLECTION_KEY) and item.library is None:
             return item
@@ -127,6 +168,19 @@ def _collection(scene):
     result[COLLECTION_KEY] = True
     scene.collection.children.link(result)
     return result
+
+
+def collection_objects(scene) -> list:
+    """What close-ups brought into the scene, oldest first; quick, since panels ask at every redraw."""
+    for collection in scene.collection.children_recursive:
+        if collection.get(COLLECTION_KEY):
+            return list(collection.objects)
+    return []
+
+
+def cloud_of(scene, shot: str):
+    """The object of a shot's cloud, or None."""
+    return next((obj for obj in collection_objects(scene) if obj.get(SHOT_KEY) == shot and cloud.CLOUD_KEY in obj), None)
 
 
 def _of_shot(collection, shot: str, kind: str, name: str = ""):
@@ -137,27 +191,45 @@ def _of_shot(collection, shot: str, kind: str, name: str = ""):
     return None
 
 
-def _place_cloud(collection, result: Result, shot: str):
-    if not result.job.path:  # the solver's few points are no surface to be closed
-        result.points.radius *= SPARSE_RADIUS
-    obj = cloud.build(f"{result.job.name} cloud", result.points)
+def _place_cloud(collection, result: Result, shot: str) -> Generator[None, None, object]:
+    points = result.points
+    obj = yield from cloud.build(f"{result.job.name} cloud", points)
     obj[SHOT_KEY] = shot
-    if result.job.path:
-        for other in collection.objects:
-            other.hide_viewport = other.hide_viewport or SPARSE_KEY in other
-    else:
-        obj[SPARSE_KEY] = True
+    if not _is_surface(result.job):
+        obj[cloud.SPARSE_KEY] = True
+    yield from overlay.prepare(obj, points.position, points.coded)
+    if _is_surface(result.job):
+        show_cloud(collection, shot)
     before = _of_shot(collection, shot, "cloud")
     if before:  # keep the object with all the user did to it, exchange what it shows
         old, before.data = before.data, obj.data if before.type == obj.type else before.data
         if before.data != old:
-            cloud.set_radius(before, result.points.radius)
+            cloud.set_radius(before, points.radius)
             bpy.data.objects.remove(obj)
             _remove_data(old)
             return before
         bpy.data.objects.remove(before)
     collection.objects.link(obj)
     return obj
+
+
+def show_cloud(collection, shot: str) -> None:
+    """One shot's cloud is seen, the others' are not: they are of the same things."""
+    for obj in collection.objects:
+        if cloud.CLOUD_KEY in obj:
+            obj.hide_viewport = obj.hide_render = obj.get(SHOT_KEY) != shot
+
+
+def forget(folder: Path) -> None:
+    """Take a deleted shot's frames out of the .blend; its cloud and cameras need no file and stay."""
+    keys = {folder.name, *(f"{folder.name}/{kind}" for kind in ("depth", "provenance", "condition"))}
+    gone = [image for image in bpy.data.images if image.get(SHOT_KEY) in keys and image.library is None]
+    for camera in bpy.data.cameras:
+        for background in reversed(camera.background_images):
+            if background.image in gone:
+                camera.background_images.remove(background)
+    for image in gone:
+        bpy.data.images.remove(image)
 
 
 def _remove_data(data) -> None:
@@ -176,7 +248,9 @@ def _place_camera(collection, solved: SolvedCamera, shot: str):
     obj.matrix_world = cameras.blender_matrix(solved.camera)
     obj[SIZE_KEY] = (solved.camera.width, solved.camera.height)
     obj.data.display_size = 0.2
-    image = bpy.data.images.load(_path(solved.image), check_existing=True)
+    if not solved.image.is_file():  # such as a result that was made on another machine
+        return obj
+    image = bpy.data.images.load(sequences.portable(solved.image), check_existing=True)
     existing = [item for item in obj.data.background_images if item.image]
     background = existing[0] if existing else obj.data.background_images.new()
     background.image = image
@@ -187,57 +261,3 @@ def _place_camera(collection, solved: SolvedCamera, shot: str):
     background.frame_method = "CROP" if flatter else "FIT"
     obj.data.show_background_images = True
     return obj
-
-
-# --- the frames ----------------------------------------------------------------
-
-
-def _image(result: Result, shot: str):
-    """The sequence as one image datablock."""
-    first = result.frames[min(result.frames)]
-    image = next((item for item in bpy.data.images if item.get(SHOT_KEY) == shot), None)
-    if image is None:
-        image = bpy.data.images.load(str(first), check_existing=False)
-        image.name = result.job.name
-        image[SHOT_KEY] = shot
-    image.filepath = _path(first)
-    image.source = "SEQUENCE"
-    image.reload()
-    return image
-
-
-def _path(path: Path) -> str:
-    """Relative to the .blend where that is in the same tree, so that the project can move."""
-    base = Path(bpy.data.filepath).parent if bpy.data.filepath else None
-    if base and path.is_relative_to(base):
-        return bpy.path.relpath(str(path))
-    return str(path)
-
-
-def _show_behind(camera, image, result: Result) -> None:
-    """The frames over the camera's view, each at its own frame; sequences of earlier shots are switched off."""
-    data = camera.data
-    background = next((item for item in data.background_images if item.image == image), None)
-    for item in data.background_images:
-        if item.image and item.image.get(SHOT_KEY) and item.image.source == "SEQUENCE":
-            item.show_background_image = False
-    if background is None:
-        background = data.background_images.new()
-        background.image = image
-    background.show_background_image = True
-    background.alpha = 1.0
-    background.display_depth = "FRONT"
-    background.frame_method = "FIT"
-    fit_user(background.image_user, result, bpy.context.scene.frame_current)
-    data.show_background_images = True
-
-
-def fit_user(user, result: Result, now: int) -> None:
-    """Let an image user show the file of number n at the scene's frame n; ``now``: the scene's current frame."""
-    first, last = min(result.frames), max(result.frames)
-    user.frame_start = first
-    user.frame_offset = first - 1
-    user.frame_duration = last - first + 1
-    user.use_auto_refresh = True
-    user.use_cyclic = False
-    user.frame_current = min(max(now, first), last)  # Blender itself looks again only when the frame changes

@@ -66,9 +66,20 @@ def _temporary_scene(scene, cameras: Sequence) -> Iterator:
         for name in _TIME:
             setattr(temporary.render, name, getattr(scene.render, name))
         temporary.frame_start, temporary.frame_end = scene.frame_start, scene.frame_end
+        _copy_what_drivers_read(scene, temporary)
         for camera in dict.fromkeys(cameras):
             temporary.collection.objects.link(camera)
         temporary.camera = cameras[0]
         yield temporary
     finally:
         bpy.data.scenes.remove(temporary)
+
+
+def _copy_what_drivers_read(scene, temporary) -> None:
+    """Custom properties, units and clip: to a driver or constraint that asks for the active scene, the temporary one is it."""
+    temporary.active_clip = scene.active_clip
+    for key, value in scene.items():
+        if isinstance(value, (bool, int, float, str)):
+            temporary[key] = value
+    for name in ("system", "scale_length"):
+        setattr(temporary.unit_settings, name, getattr(scene.unit_settings, name))

@@ -36,23 +36,29 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     serve = commands.add_parser("serve", help="the worker Blender talks to, over stdin and stdout")
     serve.add_argument("--device")
+    serve.add_argument("--idle", type=float, default=900.0, help="seconds without a request after which it ends")
     serve.set_defaults(command=_serve)
     evaluate = commands.add_parser("evaluate", help="compare a folder of frames with the true ones")
     evaluate.add_argument("result")
     evaluate.add_argument("truth")
     evaluate.set_defaults(command=_evaluate)
+    movie = commands.add_parser("movie", help="write a job's frames as a movie file")
+    movie.add_argument("folder")
+    movie.add_argument("target", help="an .mp4, .mov or .mkv file")
+    movie.add_argument("--fps", type=float, default=24.0)
+    movie.set_defaults(command=_movie)
     commands.add_parser("train", help="train the embedded generator", add_help=False)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from . import protocol, worker
+    from . import worker
     from .progress import Progress
 
     events = worker.claim_stdout()
 
     def emit(event: dict) -> None:
-        events.write(protocol.encode(event))
+        worker.write_line(events, event)
 
     try:
         last = worker.run_job(arguments.folder, Progress(emit), arguments.device)
@@ -68,11 +74,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from .worker import Worker, claim_stdout
+    from . import worker
 
-    Worker(sys.stdin.buffer, claim_stdout(), arguments.device).serve()
-    sys.stderr.flush()
-    os._exit(0)  # without waiting for threads of libraries: Blender is gone or said quit
+    worker.serve(arguments.device, arguments.idle)
+    return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -81,6 +86,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     try:
         print(evaluate_folders(arguments.result, arguments.truth))
+    except (EngineError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _movie(arguments: argparse.Namespace) -> int:
+    from . import movie
+    from .progress import EngineError
+
+    try:
+        print(movie.write(arguments.folder, arguments.target, arguments.fps))
     except (EngineError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -7,11 +7,17 @@ it says from which inputs they were made.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
+import struct
+import time
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +27,22 @@ import OpenEXR
 from PIL import Image
 
 from .color import linear_from_srgb, srgb_from_linear
-from .progress import EngineError
+from .file_errors import file_error, is_gone, is_passing
+from .geometry.exr_header import check_size
+from .progress import EngineError, Progress, is_out_of_memory
 
+OUTPUTS = (".closeup", "geometry", "undistorted", "condition", "frames", "depth", "provenance")
+"""The folders of a job folder that only the engine writes to, and empties."""
+RETRY_SECONDS = (0.2, 1.0, 3.0)
+"""Waits between the tries of a write that a drive refused in passing."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+MAX_WARNING = 1000
+"""Characters of a stored warning that are said again."""
+BROKEN = (
+    *(ValueError, KeyError, IndexError, TypeError, EOFError, SyntaxError, ArithmeticError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, Image.DecompressionBombError),
+)
+"""What Python's, NumPy's and Pillow's readers raise on damaged files."""
 SKY_Z = 1e10
 """z-depth that stands for sky in an EXR file; Blender writes the same."""
 
@@ -30,33 +50,34 @@ SKY_Z = 1e10
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call ``write(temporary)`` and give the file its final name once its bytes are on the disk.
 
-    Raises EngineError with a sentence when the disk is full or the folder cannot be written.
+    A drive that hesitates is asked again. Raises EngineError with a sentence when the disk is full or the folder cannot be
+    written.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    for wait in (*RETRY_SECONDS, None):
+        try:
+            _write_once(path, temporary, write)
+            return
+        except (OSError, RuntimeError) as error:  # RuntimeError: OpenEXR's
+            if is_out_of_memory(error):
+                raise
+            if wait is None or not is_passing(error):
+                raise file_error(error, path) from error
+            time.sleep(wait)
+
+
+def _write_once(path: Path, temporary: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # never through a link that stood there
         write(temporary)
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise file_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-def file_error(error: Exception, path: Path) -> EngineError:
-    """What to tell the user about a failed read or write of ``path``."""
-    code = getattr(error, "errno", None)
-    try:
-        full = code in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(path.parent).free < 1 << 20
-    except OSError:
-        full = False
-    if full:
-        return EngineError(f"The disk of {path.parent} is full; free some space and run the job again.", "disk-full")
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return EngineError(f"{path.parent} cannot be written; choose a folder with write permission.", "read-only")
-    return EngineError(f"{path.name} could not be written ({error}); check the disk and run the job again.", "write-failed")
+        with contextlib.suppress(OSError):  # it must not hide what went wrong
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -73,10 +94,12 @@ def read_json(path: Path, default: object = None) -> object:
     """The file's JSON; ``default``, when one is given, where there is no such file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         if default is None:
-            raise EngineError(f"{path.name} is missing in {path.parent}; run the job again.", "missing") from None
+            raise file_error(error, path) from None
         return default
+    except (ValueError, RecursionError):
+        raise damaged(path) from None
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
@@ -87,6 +110,37 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
             np.savez(stream, **arrays)
 
     write_atomically(path, write)
+
+
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of :func:`write_npz`, ``names`` among them. Nothing is unpickled or inflated: a file is never larger in
+    memory than on the disk."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if any(
+                item.compress_type != zipfile.ZIP_STORED or item.file_size > path.stat().st_size for item in packed.infolist()
+            ):
+                raise damaged(path)
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in {*names, *data.files}}
+    except (OSError, *BROKEN) as error:
+        raise unreadable(error, path) from None
+
+
+def unreadable(error: Exception, path: Path) -> EngineError:
+    """A stored file cannot be read: it is not there, its drive is not, or it is damaged."""
+    if isinstance(error, (FileNotFoundError, PermissionError)) or is_gone(error):
+        return file_error(error, path)
+    return damaged(path)
+
+
+def damaged(path: Path) -> EngineError:
+    """For a file that we had stored whole, and that is not any more. It is put aside, so that it will be made again."""
+    with contextlib.suppress(OSError):
+        os.replace(path, path.with_name(f"{path.name}.damaged"))
+    return EngineError(
+        f"{path.parent.name}/{path.name} of the job is damaged; run the job again, it will be made anew.", "damaged"
+    )
 
 
 def write_png(path: Path, image: np.ndarray, palette: bytes | None = None) -> None:
@@ -121,24 +175,38 @@ def write_frame(path: Path, image: np.ndarray) -> None:
 def read_frame(path: Path) -> np.ndarray:
     """A frame that :func:`write_frame` wrote, as (H, W, 3) float32, sRGB-coded."""
     if path.suffix == ".png":
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"), np.float32) / 255
-    with OpenEXR.File(str(path)) as file:
-        linear = file.channels()["RGB"].pixels.astype(np.float32)
-    return srgb_from_linear(linear)
+        return _read_png(path, "RGB").astype(np.float32) / 255
+    return srgb_from_linear(_read_exr(path, "RGB"))
 
 
 def read_indices(path: Path) -> np.ndarray:
     """The palette indices (H, W) uint8 of a PNG."""
-    with Image.open(path) as picture:
-        return np.asarray(picture).astype(np.uint8)
+    return _read_png(path, "P")
 
 
 def read_depth(path: Path) -> np.ndarray:
     """A z-depth that :func:`write_depth` wrote, (H, W) float32 with sky = inf."""
-    with OpenEXR.File(str(path)) as file:
-        depth = file.channels()["Z"].pixels.astype(np.float32)
+    depth = _read_exr(path, "Z")
     return np.where(depth >= SKY_Z, np.float32(np.inf), depth)
+
+
+def _read_png(path: Path, mode: str) -> np.ndarray:
+    """uint8 of a PNG in ``mode``; one that cannot be read, or is larger than Pillow's own bound, is damaged."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    except (OSError, *BROKEN) as error:
+        raise unreadable(error, path) from None
+
+
+def _read_exr(path: Path, name: str) -> np.ndarray:
+    """float32 of a channel, or of a group of channels such as RGB."""
+    try:
+        check_size(path)
+        with OpenEXR.File(str(path)) as file:
+            return file.channels()[name].pixels.astype(np.float32)
+    except (OSError, *BROKEN) as error:
+        raise unreadable(error, path) from None
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -165,8 +233,8 @@ class JobFolder:
     def is_done(self, stage: str, key: str) -> bool:
         """Whether ``stage`` finished from inputs of this very hash."""
         try:
-            return json.loads(self._marker(stage).read_text())["key"] == key
-        except (OSError, ValueError, KeyError, TypeError):
+            return json.loads(self._marker(stage).read_text(encoding="utf-8"))["key"] == key
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
 
     def begin(self, stage: str, key: str, outputs: tuple[str, ...]) -> None:
@@ -185,16 +253,35 @@ class JobFolder:
                 raise file_error(error, self.path(outputs[0])) from error
             write_bytes(started, key.encode())
 
-    def finish(self, stage: str, key: str) -> None:
-        """All files of ``stage`` stand."""
-        write_json(self._marker(stage), {"key": key})
+    def finish(self, stage: str, key: str, progress: Progress) -> None:
+        """All files of ``stage`` stand; what was found wrong up to here will be said again when it is skipped."""
+        write_json(self._marker(stage), {"key": key, "warnings": progress.warnings})
+
+    def is_kept(self, stage: str, key: str, progress: Progress) -> bool:
+        """As :meth:`is_done`; what was said when the stage ran is said again."""
+        if not self.is_done(stage, key):
+            return False
+        said = read_json(self._marker(stage)).get("warnings")
+        for message in said if isinstance(said, list) else []:
+            progress.warn(str(message)[:MAX_WARNING])
+        return True
+
+    def forget(self) -> None:
+        """A stored file was damaged or missing: the next run makes the geometry again. Frames that stand are kept."""
+        for stage in ("cameras", "depth", "cloud", "frames"):
+            with contextlib.suppress(OSError):  # the sentence about the damage matters more
+                self._marker(stage).unlink(missing_ok=True)
 
     def _marker(self, stage: str, suffix: str = ".json") -> Path:
         return self.path(".closeup", stage + suffix)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder; another process is refused with a sentence. A crash releases it."""
+        """Hold the folder; another process is refused with a sentence. A crash releases it.
+
+        Raises EngineError also when one of the engine's own folders in it is a link to some other place.
+        """
+        self._refuse_links()
         place = self.path(".closeup", "lock")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -204,16 +291,33 @@ class JobFolder:
         with stream:
             try:
                 _lock_exclusively(stream)
-            except OSError:
-                raise EngineError(f"Another engine is at work in {self.root}; wait for it or cancel it.", "locked") from None
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                    sentence = f"Another engine is at work in {self.root}; wait for it or cancel it."
+                    raise EngineError(sentence, "locked") from None
+                if error.errno in _NO_LOCKS:
+                    sentence = (
+                        f"The drive of {self.root} has no locks, and two engines could spoil the job; put it on another drive."
+                    )
+                    raise EngineError(sentence, "locked") from None
+                raise file_error(error, place) from error
             self._remove_leftovers()
             yield
 
+    def _refuse_links(self) -> None:
+        """A job folder may come from a stranger: nothing is written to, or emptied at, a place it only points to."""
+        root = os.path.realpath(self.root)
+        for name in (*OUTPUTS, os.path.join(".closeup", "lock")):
+            wanted = os.path.join(root, name)
+            if os.path.normcase(os.path.realpath(wanted)) != os.path.normcase(wanted):
+                raise EngineError(f"{name} in {self.root} is a link to another place; replace it by a folder.", "link")
+
     def _remove_leftovers(self) -> None:
         """Temporary files of a killed run; nobody else writes here while the lock is held."""
-        for folder in (self.root, *(p for p in self.root.iterdir() if p.is_dir())):
+        for folder in (self.root, *(self.path(name) for name in OUTPUTS)):
             for leftover in folder.glob(".[0-9]*.*.*"):
-                leftover.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # whatever it is, it is no file of ours
+                    leftover.unlink(missing_ok=True)
 
 
 def _lock_exclusively(stream) -> None:

@@ -10,18 +10,23 @@ from .progress import EngineError
 
 
 def pick(name: str | None = None) -> torch.device:
-    """The device called ``name``, else that of CLOSEUP_DEVICE, else the best of cuda, mps and cpu.
+    """The device called ``name``, else that of CLOSEUP_DEVICE, else the best of cuda, xpu, mps and cpu.
 
     Raises EngineError when the device that was asked for is not there.
     """
     name = name or os.environ.get("CLOSEUP_DEVICE") or None
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "xpu": torch.xpu.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name is None:
         return torch.device(next(kind for kind, there in available.items() if there))
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise EngineError(f"There is no device called {name!r}; use cuda, mps or cpu.", "device") from None
+        raise EngineError(f"There is no device called {name!r}; use cuda, xpu, mps or cpu.", "device") from None
     if not available.get(device.type, False) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise EngineError(f"The device {name!r} is not available on this machine; use cpu or leave the choice open.", "device")
     return device

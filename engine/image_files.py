@@ -12,11 +12,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from .color import srgb_from_linear
+from .file_errors import file_error, is_gone
 from .geometry.depth_files import read_exr_planes
+from .geometry.exr_header import MAX_PIXELS
 from .progress import EngineError
 
-MAX_PIXELS = 400_000_000
-"""A picture that declares more is refused before anything is decoded."""
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "DIB", "TGA", "JPEG2000", "PPM", "GIF", "SGI", "DDS", "PSD")
+"""What Pillow is let open. Not PostScript, for which it starts another program, and no rarely tried ones."""
 _LARGE = 40_000_000
 """Pixels; above, a picture is box-averaged while Pillow holds it, before any copy of it is made."""
 _DEEP = 50_000_000
@@ -42,6 +44,7 @@ _TURNS = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
+_PNG = b"\x89PNG\r\n\x1a\n"
 _EXIF_IFD, _ORIENTATION = 0x8769, 0x0112
 _FOCAL, _FOCAL_35MM, _PLANE_X, _PLANE_Y, _PLANE_UNIT, _PIXELS_X = 0x920A, 0xA405, 0xA20E, 0xA20F, 0xA210, 0xA002
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
@@ -91,9 +94,11 @@ def read_picture(path: Path, name: str, max_size: int | None, kind: str = "photo
     except FileNotFoundError:
         raise EngineError(f"The {kind} {name} is missing; put the file back or remove it.", "bad-photo") from None
     except MemoryError:
-        raise EngineError(f"There is not enough memory to read the {kind} {name}; make it smaller.", "bad-photo") from None
+        raise EngineError(f"There is not enough memory to read the {kind} {name}; make it smaller.", "memory") from None
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, ArithmeticError, cv2.error) as error:
         # Pillow's plug-ins raise any of these on damaged files.
+        if is_gone(error):
+            raise file_error(error, path) from None
         raise EngineError(f"The {kind} {name} {_complaint(path, error)}", "bad-photo") from None
 
 
@@ -110,7 +115,7 @@ def _complaint(path: Path, error: Exception) -> str:
 def _read_with_pillow(path: Path, name: str, max_size: int | None, kind: str) -> Picture:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             full_size = image.size
             if full_size[0] * full_size[1] > MAX_PIXELS:
                 raise EngineError(
@@ -181,10 +186,22 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 def _read_deep(path: Path, size: tuple[int, int]) -> np.ndarray | None:
     """16-bit files keep their depth through OpenCV; None when it cannot read them (Pillow then can, with 8 bits)."""
     data = np.fromfile(path, np.uint8)  # OpenCV opens no path with letters outside the system's code page
+    if not _holds_its_chunks(data):
+        return None
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape[1::-1] != size or pixels.shape[2:] not in ((), (3,), (4,)):
         return None
     return pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+
+
+def _holds_its_chunks(data: np.ndarray) -> bool:
+    """Whether no chunk of a PNG is longer than the file: OpenCV takes the memory that a chunk declares before it looks."""
+    if data[:8].tobytes() != _PNG:
+        return True
+    place = 8
+    while place + 12 <= len(data):
+        place += 12 + int.from_bytes(data[place : place + 4].tobytes(), "big")
+    return place <= len(data)
 
 
 def _grey_numbers(values: np.ndarray) -> np.ndarray:

@@ -19,11 +19,18 @@ FORMAT = "closeup.job"
 VERSION = 1
 FILENAME = "job.json"
 
+MAX_SENTENCE = 1000
+"""Characters of an error; names and values of a job can be endless."""
+
 Matrix = tuple[tuple[float, ...], ...]
 
 
 class JobError(ValueError):
-    """A job that cannot be run; the message is one sentence a user can act on."""
+    """A job that cannot be run; the message is one sentence a user can act on, on one line, whatever the job says."""
+
+    def __init__(self, message: str):
+        line = " ".join(message.splitlines())
+        super().__init__(line if len(line) <= MAX_SENTENCE else f"{line[:MAX_SENTENCE]}…")
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,13 @@ class PathFrame:
 
 @dataclass(frozen=True)
 class GeometrySettings:
-    """``method``: "auto" (given depth where there is one, stereo elsewhere), "stereo" or "given"."""
+    """``method``: "auto" (given depth where there is one, stereo elsewhere), "stereo" or "given". ``dense``: with an empty
+    path, measure depth and fuse the cloud nevertheless."""
 
     method: str = "auto"
     max_size: int = 1600
     cloud_points: int = 2_000_000
+    dense: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,12 @@ _RANGES = {
     "generator.steps": (1, 64),
     "generator.seed": (0, 2**31 - 1),
 }
+RESERVED = ("geometry", "undistorted", "condition", "frames", "depth", "provenance", ".closeup")
+"""Folders of a job folder that the engine fills and empties; nothing of the user's may lie there."""
+MAX_FILE = 8 << 30
+"""Bytes of a photo, mask or depth file; what is larger is no picture."""
+MAX_TEXT = 64 << 20
+"""Bytes of job.json."""
 MAX_SIDE = 16384
 MAX_FRAMES = 100_000
 
@@ -159,15 +174,17 @@ def sha256_of(path: str | os.PathLike) -> str:
 # --- reading -----------------------------------------------------------------
 
 
-def load(folder: str | os.PathLike) -> Job:
+def load(folder: str | os.PathLike, files: bool = True) -> Job:
     """Read and check ``job.json`` of a folder (or the path of the file itself).
 
-    Raises JobError with one sentence for anything that is wrong with it; files that a
-    source names must exist.
+    Raises JobError with one sentence for anything that is wrong with it. files: those that a source names must exist; who
+    only looks at results, perhaps on another machine, need not ask for that.
     """
     folder = Path(folder)
     path = folder if folder.suffix == ".json" else folder / FILENAME
     try:
+        if path.stat().st_size > MAX_TEXT:
+            raise JobError(f"{path.name} has more than {MAX_TEXT >> 20} MB; it is no job of CloseUp.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise JobError(f"There is no {FILENAME} in {folder}; give the folder of a job.") from None
@@ -182,12 +199,36 @@ def load(folder: str | os.PathLike) -> Job:
     except (ValueError, RecursionError) as error:
         raise JobError(f"{path.name} is not valid JSON ({error}); write it again with CloseUp.") from None
     job = from_dict(data)
-    for index, source in enumerate(job.sources):
+    for index, source in enumerate(job.sources if files else ()):
         for kind in ("image", "mask", "depth"):
             name = getattr(source, kind)
-            if name is not None and not (path.parent / name).is_file():
-                raise JobError(f"The {kind} of photo {index + 1} is missing: {name}; put the file back or remove the photo.")
+            if name is not None:
+                _check_file(path.parent, name, f"{kind} of photo {index + 1}")
     return job
+
+
+def _check_file(folder: Path, name: str, what: str) -> None:
+    """A source must be a file, not a device or the kernel's endless ones, and not lie where the engine writes."""
+    place = folder / name
+    try:
+        there, size = place.is_file(), place.stat().st_size if place.is_file() else 0
+    except (OSError, ValueError):  # a name that no file can have
+        there, size = False, 0
+    if not there:
+        raise JobError(f"The {what} is missing: {name}; put the file back or remove the photo.")
+    if size == 0:  # also what the kernel's endless files say of themselves
+        raise JobError(f"The {what} is an empty file: {name}; copy it again or remove the photo.")
+    if size > MAX_FILE:
+        raise JobError(f"The {what} has {size / 1e9:.0f} GB: {name}; use a smaller file.")
+    inside = os.path.relpath(os.path.realpath(place), os.path.realpath(folder)) if _same_drive(place, folder) else ""
+    first = inside.replace("\\", "/").split("/")[0].casefold()
+    if first in RESERVED:
+        raise JobError(f"The {what} lies in the folder {first} of the job, which the engine empties: {name}; put it elsewhere.")
+
+
+def _same_drive(place: Path, folder: Path) -> bool:
+    drives = [os.path.splitdrive(os.path.realpath(item))[0].casefold() for item in (place, folder)]
+    return drives[0] == drives[1]
 
 
 def _refuse_constant(name: str):
@@ -260,6 +301,15 @@ def _integer(value: object, where: str) -> int:
     if number != int(number):
         raise JobError(f"{where} must be a whole number, not {number}.")
     return int(number)
+
+
+def _flag(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise JobError(f"{where} must be true or false, not {_kind(value)}.")
+    return value
+
+
+_READERS = {str: _text, int: _integer, bool: _flag}
 
 
 def _kind(value: object) -> str:
@@ -348,7 +398,7 @@ def _settings(kind: type, value: object, where: str):
     result = kind()
     for key, item in data.items():
         place = f"{where}.{key}"
-        item = _text(item, place) if isinstance(getattr(result, key), str) else _integer(item, place)
+        item = _READERS[type(getattr(result, key))](item, place)
         if place in _CHOICES and item not in _CHOICES[place]:
             raise JobError(f"{place} is {item!r}; it must be one of {', '.join(_CHOICES[place])}.")
         if place in _RANGES and not _RANGES[place][0] <= item <= _RANGES[place][1]:

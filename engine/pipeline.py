@@ -49,15 +49,25 @@ def run(folder: str | os.PathLike, progress: Progress, device: str | None = None
     what = job.load(store.root)
     where = pick(device)
     with store.lock():
-        key = solve_stage(store, what, progress)
-        if what.path:
-            key = depth_stage(store, what, key, where, progress)
-            key = cloud_stage(store, what, key, progress)
-            frames_stage(store, what, key, where, progress)
+        try:
+            _run_stages(store, what, where, progress)
+        except EngineError as error:
+            if error.code in {"damaged", "missing", "cloud"}:
+                store.forget()
+            raise
         progress.end()
         report = _report(store, what, where, progress, time.monotonic() - started)
         artifacts.write_json(store.path("report.json"), report)
     return report
+
+
+def _run_stages(store: JobFolder, what: Job, device: torch.device, progress: Progress) -> None:
+    key = solve_stage(store, what, progress)
+    if what.path or what.geometry.dense:
+        key = depth_stage(store, what, key, device, progress)
+        key = cloud_stage(store, what, key, progress)
+    if what.path:
+        frames_stage(store, what, key, device, progress)
 
 
 # --- geometry ----------------------------------------------------------------
@@ -69,10 +79,9 @@ def solve_stage(store: JobFolder, what: Job, progress: Progress) -> str:
     hashes = [[_hash(store, name) for name in (s.image, s.mask, s.depth)] for s in what.sources]
     described = [{**asdict(s), "image": Path(s.image).name} for s in what.sources]
     key = key_of("cameras", __version__, hashes, described, what.geometry.max_size)
-    if store.is_done("cameras", key):
-        _repeat_warnings(store, progress)
+    if store.is_kept("cameras", key, progress):
         return key
-    store.begin("cameras", key, ("geometry", "photos", "cameras.json"))
+    store.begin("cameras", key, ("geometry", "undistorted", "cameras.json"))
     loaded = photos.load(what, store.root, progress)
     unknown = sum(photo.camera is None for photo in loaded)
     if unknown:
@@ -80,11 +89,10 @@ def solve_stage(store: JobFolder, what: Job, progress: Progress) -> str:
     solved = cameras.solve_cameras(loaded, progress)
     _store_photos(store, what, loaded, solved.photos)
     artifacts.write_npz(store.path("geometry", "sparse.npz"), points=solved.points, colors=solved.colors)
-    if not what.path:
+    if not (what.path or what.geometry.dense):
         cloud = _sparse_cloud(solved.points, solved.colors)
         artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
-    artifacts.write_json(store.path("geometry", "warnings.json"), progress.warnings)
-    store.finish("cameras", key)
+    store.finish("cameras", key, progress)
     return key
 
 
@@ -97,12 +105,6 @@ def _hash(store: JobFolder, name: str | None) -> str | None:
         raise EngineError(f"{Path(name).name} cannot be read ({error.strerror}); check the file.", "unreadable") from None
 
 
-def _repeat_warnings(store: JobFolder, progress: Progress) -> None:
-    """What was found when the stage ran is still true when it is skipped."""
-    for message in artifacts.read_json(store.path("geometry", "warnings.json"), []):
-        progress.warn(message)
-
-
 def _store_photos(store: JobFolder, what: Job, loaded: list[Photo], solved: list[Photo]) -> None:
     before = {photo.name: (photo, source) for photo, source in zip(loaded, what.sources)}
     rows = []
@@ -110,8 +112,9 @@ def _store_photos(store: JobFolder, what: Job, loaded: list[Photo], solved: list
         original, source = before[photo.name]
         image = source.image
         if photo.image is not original.image:  # its lens was straightened: the camera belongs to the new picture
-            image = f"photos/{index:02d}-{Path(source.image).stem}.png"
-            artifacts.write_png(store.path(image), photo.image)
+            image = f"undistorted/{index:02d}-{Path(source.image).stem}.png"
+            # with its mask: beside the straightened border there is no photo, for later jobs either
+            artifacts.write_png(store.path(image), np.dstack([photo.image, photo.mask.astype(np.float32)]))
         arrays = {"image": photo.image.astype(np.float16), "mask": photo.mask}
         if photo.depth is not None:
             arrays["depth"] = photo.depth.astype(np.float32)
@@ -131,17 +134,16 @@ def load_photos(store: JobFolder) -> list[Photo]:
     """What :func:`solve_stage` stored."""
     result = []
     for index, row in enumerate(artifacts.read_json(store.path("cameras.json"))):
-        with np.load(store.path("geometry", f"photo-{index:02d}.npz")) as data:
-            depth = data["depth"] if "depth" in data.files else None
-            image = data["image"].astype(np.float32)
-            result.append(Photo(row["name"], image, data["mask"], Camera(**row["camera"]), depth))
+        data = artifacts.read_npz(store.path("geometry", f"photo-{index:02d}.npz"), "image", "mask")
+        image = data["image"].astype(np.float32)
+        result.append(Photo(row["name"], image, data["mask"], Camera(**row["camera"]), data.get("depth")))
     return result
 
 
 def depth_stage(store: JobFolder, what: Job, key: str, device: torch.device, progress: Progress) -> str:
     """z-depth and confidence of every photo: geometry/depth-NN.npz."""
     key = key_of("depth", key, what.geometry.method)
-    if store.is_done("depth", key):
+    if store.is_kept("depth", key, progress):
         return key
     progress.stage("depth", "Measuring depth")
     names = tuple(f"geometry/depth-{i:02d}.npz" for i in range(len(what.sources)))
@@ -152,13 +154,13 @@ def depth_stage(store: JobFolder, what: Job, key: str, device: torch.device, pro
             photo.depth = None
     if what.geometry.method == "given" and (bare := [photo.name for photo in loaded if photo.depth is None]):
         raise EngineError(f"{bare[0]} has no depth file; give one or set the geometry's method to auto.", "no-depth")
-    with np.load(store.path("geometry", "sparse.npz")) as data:
-        sparse = data["points"] if len(data["points"]) else None
+    points = artifacts.read_npz(store.path("geometry", "sparse.npz"), "points")["points"]
+    sparse = points if len(points) else None
     for index, view in enumerate(stereo.estimate(loaded, device, progress, sparse=sparse)):
         artifacts.write_npz(
             store.path("geometry", f"depth-{index:02d}.npz"), depth=view.depth, confidence=view.confidence.astype(np.float16)
         )
-    store.finish("depth", key)
+    store.finish("depth", key, progress)
     return key
 
 
@@ -166,8 +168,8 @@ def load_views(store: JobFolder) -> list[View]:
     """The photos with the depth that :func:`depth_stage` stored."""
     views = []
     for index, photo in enumerate(load_photos(store)):
-        with np.load(store.path("geometry", f"depth-{index:02d}.npz")) as data:
-            depth, confidence = data["depth"], data["confidence"].astype(np.float32)
+        data = artifacts.read_npz(store.path("geometry", f"depth-{index:02d}.npz"), "depth", "confidence")
+        depth, confidence = data["depth"], data["confidence"].astype(np.float32)
         views.append(View(photo.name, photo.image, photo.camera, photo.mask, depth, confidence))
     return views
 
@@ -175,13 +177,13 @@ def load_views(store: JobFolder) -> list[View]:
 def cloud_stage(store: JobFolder, what: Job, key: str, progress: Progress) -> str:
     """The fused point cloud: cloud.ply."""
     key = key_of("cloud", key, what.geometry.cloud_points)
-    if store.is_done("cloud", key):
+    if store.is_kept("cloud", key, progress):
         return key
     progress.stage("cloud", "Fusing the point cloud")
     store.begin("cloud", key, ("cloud.ply",))
     cloud = fusion.fuse(_trusted(load_views(store), FUSED_CONFIDENCE), what.geometry.cloud_points)
     artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
-    store.finish("cloud", key)
+    store.finish("cloud", key, progress)
     return key
 
 
@@ -210,7 +212,7 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
     path = [asdict(item) for item in what.path]
     backend = open_backend(what.generator.backend, device)
     key = key_of("frames", key, path, asdict(what.conditioning), asdict(what.generator), backend.version, asdict(what.output))
-    if store.is_done("frames", key):
+    if store.is_kept("frames", key, progress):
         return
     progress.stage("frames", "Making frames")
     store.begin("frames", key, ("frames", "depth", "provenance", "condition"))
@@ -226,7 +228,7 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
         done += len(segment)
         progress.step(done, len(what.path))
         remembered = memory.remember(remembered, _stored_view(store, what, segment[-1]))
-    store.finish("frames", key)
+    store.finish("frames", key, progress)
 
 
 def _make_segment(store, what, segment, warper, views, backend, progress, done) -> None:

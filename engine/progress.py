@@ -18,6 +18,17 @@ class EngineError(Exception):
         self.code = code
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's own error, or what PyTorch, OpenCV and graphics drivers say of it."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "insufficient memory")
+STEP_SECONDS = 0.05
+"""Between two progress events of a stage; a person sees no more, and Blender has better things to do."""
+
+
 class Progress:
     """Sends events (see :mod:`engine.protocol`) to ``emit``; every call is also a chance to cancel.
 
@@ -29,11 +40,19 @@ class Progress:
         self._cancelled = cancelled
         self._stage = ""
         self._started = time.monotonic()
+        self._stepped = 0.0
+        self._heard = time.monotonic()
         self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
 
+    @property
+    def quiet(self) -> float:
+        """Seconds since the work last said or asked anything."""
+        return time.monotonic() - self._heard
+
     def check(self) -> None:
         """Raise Cancelled when the user asked to stop."""
+        self._heard = time.monotonic()
         if self._cancelled():
             raise Cancelled
 
@@ -41,7 +60,7 @@ class Progress:
         """A new stage begins; the time of the last one is kept in ``seconds``."""
         self.check()
         self.end()
-        self._stage, self._started = name, time.monotonic()
+        self._stage, self._started, self._stepped = name, time.monotonic(), 0.0
         self._emit({"event": "stage", "stage": name, "message": message})
 
     def end(self) -> None:
@@ -52,15 +71,20 @@ class Progress:
             self._stage = ""
 
     def step(self, done: float, total: float) -> None:
-        """``done`` of ``total`` parts of the stage are finished (fractions allowed)."""
+        """``done`` of ``total`` parts of the stage are finished (fractions allowed). Told not too often, the end always."""
         self.check()
-        elapsed = time.monotonic() - self._started
+        now = time.monotonic()
+        if done < total and now < self._stepped + STEP_SECONDS:
+            return
+        self._stepped = now
+        elapsed = now - self._started
         left = elapsed * (total - done) / done if done else None
         seconds_left = None if left is None else round(left, 1)
         self._emit({"event": "progress", "stage": self._stage, "done": done, "total": total, "seconds_left": seconds_left})
 
     def frame(self, number: int, path: str) -> None:
         """A frame is finished and stands under its final name."""
+        self._heard = time.monotonic()
         self._emit({"event": "frame", "frame": number, "path": path})
 
     def warn(self, message: str) -> None:

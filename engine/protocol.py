@@ -4,35 +4,103 @@ Standard library only: both sides import this module. Blender sends requests, th
 with events. Arrays never travel here; they are files of the job folder.
 
 Requests:  {"request": "run", "job": FOLDER, "id": N} · {"request": "cancel", "id": N} · {"request": "ping"} · {"request": "quit"}
-Events:    hello, stage, progress, frame, warning, done, error, cancelled, pong (see EVENTS).
+Events:    hello, stage, progress, frame, warning, heartbeat, done, error, cancelled, pong, goodbye (see EVENTS).
 """
 
 from __future__ import annotations
 
 import json
+import math
 
-VERSION = 1
+VERSION = 2
 MAX_LINE = 1 << 20
 """Bytes; a longer line is an error on either side."""
+BEAT_SECONDS = 2.0
+"""Between two heartbeats while a job runs."""
 
-EVENTS = {
-    "hello": {"protocol", "engine", "device"},
-    "stage": {"stage", "message"},
-    "progress": {"stage", "done", "total", "seconds_left"},
-    "frame": {"frame", "path"},
-    "warning": {"message"},
-    "done": {"folder", "seconds"},
-    "error": {"code", "message"},
-    "cancelled": {"folder"},
-    "pong": set(),
+_TEXT = (str,)
+_WHOLE = (int,)
+_NUMBER = (int, float)
+_MAYBE = (int, float, type(None))
+
+EVENTS: dict[str, dict[str, tuple]] = {
+    "hello": {"protocol": _WHOLE, "engine": _TEXT, "device": _TEXT},
+    "stage": {"stage": _TEXT, "message": _TEXT},
+    "progress": {"stage": _TEXT, "done": _NUMBER, "total": _NUMBER, "seconds_left": _MAYBE},
+    "frame": {"frame": _WHOLE, "path": _TEXT},
+    "warning": {"message": _TEXT},
+    "heartbeat": {"quiet": _NUMBER, "cpu": _NUMBER},
+    "done": {"folder": _TEXT, "seconds": _NUMBER},
+    "error": {"code": _TEXT, "message": _TEXT, "fix": _TEXT},
+    "cancelled": {"folder": _TEXT},
+    "pong": {},
+    "goodbye": {"message": _TEXT},
 }
-"""Each event's own keys; all may carry "id", the number of the request they answer."""
+"""Each event's own keys and their types; all may carry "id", the number of the request they answer.
 
-REQUESTS = {"run": {"job"}, "cancel": set(), "ping": set(), "quit": set()}
+heartbeat: ``quiet`` is how many seconds ago the job last said or asked anything, ``cpu`` how many seconds of processor
+time the engine has used; so a job that computes in silence is told from one that hangs. goodbye: nobody asked for
+anything in a long while, and the engine ends.
+"""
+
+REQUESTS: dict[str, dict[str, tuple]] = {"run": {"job": _TEXT}, "cancel": {"id": _WHOLE}, "ping": {}, "quit": {}}
+
+FIXES = {
+    "": "nothing but what the sentence says",
+    "continue": "run the job's folder again; what is finished is kept",
+    "photos": "change the photos or their settings, then generate again",
+    "smaller": "choose a smaller resolution or fewer photos, then generate again",
+    "install": "press Install Engine",
+    "report": "copy the diagnostics and report the problem",
+}
+"""What helps after an error; the panels offer a button for each."""
+
+ERRORS: dict[str, tuple[str, str]] = {
+    "backend": ("the job asks for a generator that does not exist", ""),
+    "bad-depth": ("a depth file is none, is damaged or has the wrong shape", "photos"),
+    "bad-mask": ("a mask is no picture that can be read", "photos"),
+    "bad-photo": ("a photo is missing, damaged or no picture that can be read", "photos"),
+    "camera-size": ("a photo's camera is for a picture of other proportions", "photos"),
+    "changed-photo": ("a photo is not the one that the job was made with", "photos"),
+    "checkpoint": ("training was to go on from a file that is no checkpoint", ""),
+    "cloud": ("the point cloud is missing or damaged", "continue"),
+    "crashed": ("the engine's process ended by itself", "report"),
+    "damaged": ("a file that the engine had stored is damaged; it will be made again", "continue"),
+    "device": ("the device that was asked for is not in this machine", ""),
+    "disk-full": ("the disk of the job is full", "continue"),
+    "drive-gone": ("the drive of the job or of the photos does not answer", "continue"),
+    "failed": ("something could not be done; the sentence says what", ""),
+    "hung": ("the engine's process had stopped answering and was ended", "continue"),
+    "internal": ("a mistake in CloseUp; the log holds the details", "report"),
+    "job": ("job.json, or a file that it names, is not as it must be", ""),
+    "killed": ("the system ended the engine's process, most often because the memory ran out", "smaller"),
+    "large-photo": ("a picture declares more pixels than are read", "photos"),
+    "link": ("a folder or file that the engine would write is a link to another place", ""),
+    "locked": ("another engine is at work in the job's folder, or its drive cannot tell", ""),
+    "memory": ("the memory of the machine or of the device is used up", "smaller"),
+    "missing": ("a file or folder that is needed is not there", "continue"),
+    "no-cameras": ("the photos' cameras could not be solved", "photos"),
+    "no-depth": ("only given depth is to be used, and a photo has none", "photos"),
+    "protocol": ("Blender and the engine did not understand each other", "report"),
+    "read-only": ("the job's folder, or a file in it, may not be written", ""),
+    "sizes": ("pictures that are to be compared differ in size", ""),
+    "small-photo": ("a photo is too small for anything to be found in it", "photos"),
+    "start": ("the engine could not be started, or did not answer in time", "install"),
+    "unreadable": ("a file cannot be read", "continue"),
+    "version": ("the engine and the extension are of different versions", "install"),
+    "weights": ("the generator's weights are missing or are not the ones that were published", "install"),
+    "write-failed": ("a file could not be written", "continue"),
+}
+"""Every code of an error: what it means, and which of FIXES helps. docs/errors.md is made of this."""
 
 
 class ProtocolError(ValueError):
     """A line that is not of this protocol."""
+
+
+def fix_of(code: str) -> str:
+    """Which of FIXES helps after the error ``code``."""
+    return ERRORS.get(code, ("", ""))[1]
 
 
 def encode(message: dict) -> bytes:
@@ -56,7 +124,7 @@ def decode_request(line: bytes) -> dict:
     return _decode(line, "request", REQUESTS)
 
 
-def _decode(line: bytes, kind: str, known: dict[str, set[str]]) -> dict:
+def _decode(line: bytes, kind: str, known: dict[str, dict[str, tuple]]) -> dict:
     if len(line) > MAX_LINE:
         raise ProtocolError(f"A line of {len(line)} bytes is too long.")
     try:
@@ -65,7 +133,18 @@ def _decode(line: bytes, kind: str, known: dict[str, set[str]]) -> dict:
         raise ProtocolError("A line is not JSON.") from None
     if not isinstance(message, dict) or not isinstance(message.get(kind), str) or message[kind] not in known:
         raise ProtocolError(f"A line is no known {kind}.")
-    missing = sorted(known[message[kind]] - set(message))
-    if missing:
-        raise ProtocolError(f"The {kind} {message[kind]!r} lacks {missing[0]!r}.")
+    name = message[kind]
+    for key, types in known[name].items():
+        if key not in message:
+            raise ProtocolError(f"The {kind} {name!r} lacks {key!r}.")
+        if not _is_of(message[key], types):
+            raise ProtocolError(f"The {kind} {name!r} has a wrong {key!r}.")
+    if not _is_of(message.get("id", 0), (int, type(None))):
+        raise ProtocolError(f"The {kind} {name!r} has a wrong 'id'.")
     return message
+
+
+def _is_of(value: object, types: tuple) -> bool:
+    if isinstance(value, bool) or not isinstance(value, types):
+        return False
+    return not isinstance(value, float) or math.isfinite(value)

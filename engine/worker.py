@@ -6,62 +6,92 @@ process ends, whatever it is doing; every artifact is written atomically, so not
 
 from __future__ import annotations
 
+import faulthandler
+import gc
 import os
 import queue
 import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import BinaryIO
 
-from . import __version__, protocol
-from .progress import Cancelled, Progress
+from . import __version__, lifeline, protocol
+from .progress import Cancelled, EngineError, Progress, is_out_of_memory
 
 EXIT_GRACE = 2.0
 """Seconds a running job gets to stop by itself when stdin ends."""
+IDLE_SECONDS = 900.0
+"""Without any request for so long, the worker ends and gives its memory back; the next job starts a new one."""
+DUMP_AFTER = 120.0
+"""Seconds of silence of a job after which the log gets, once, the place where every thread stands."""
+MAX_SENTENCE = 2000
+"""Characters of a message for the user."""
 
 
 class Worker:
-    """Reads requests on one thread, runs jobs on the main thread, one after the other."""
+    """Reads requests on one thread, tells on another that it lives, runs jobs on the main thread, one after the other."""
 
-    def __init__(self, requests: BinaryIO, events: BinaryIO, device: str | None = None):
+    def __init__(self, requests: BinaryIO, events: BinaryIO, device: str | None = None, idle: float = IDLE_SECONDS):
         self._requests = requests
         self._events = events
         self._device = device
+        self._idle = idle
         self._queue: queue.Queue[dict | None] = queue.Queue()
-        self._cancelled: set[object] = set()
+        self._cancelled: set[int] = set()
         self._sending = threading.Lock()
         self._ended = threading.Event()
+        self._job: tuple[int | None, Progress] | None = None
 
     def send(self, event: dict) -> None:
         """One event; when nobody listens any more, the worker ends."""
-        line = protocol.encode(event)
+        if event["event"] == "error":
+            say(f"error {event['code']}: {event['message']}")
         try:
             with self._sending:
-                self._events.write(line)
-                self._events.flush()
-        except (BrokenPipeError, ValueError):
+                write_line(self._events, event)
+        except (OSError, ValueError):
             os._exit(0)
 
     def serve(self) -> None:
-        """Until stdin ends or a quit request arrives."""
-        from .device import pick
-
-        threading.Thread(target=self._read, daemon=True).start()
-        hello = {"event": "hello", "protocol": protocol.VERSION, "engine": __version__, "device": str(pick(self._device))}
-        self.send(hello)
-        while (request := self._queue.get()) is not None:
+        """Until stdin ends, a quit request arrives or nobody has asked for anything in a long while."""
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+        self.send(self._hello())
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        while (request := self._next()) is not None:
             self._run(request)
+
+    def _hello(self) -> dict:
+        """The first word; an error instead of it when nothing can be computed here."""
+        try:
+            from .device import pick
+
+            device = str(pick(self._device))
+        except EngineError as error:
+            return _error(error.code, str(error))
+        except (ImportError, OSError) as error:  # a package is missing, or a library of one cannot be loaded
+            traceback.print_exc(file=sys.stderr)
+            return _error("start", f"The engine's packages are not complete ({error}); press Install Engine to repair it.")
+        return {"event": "hello", "protocol": protocol.VERSION, "engine": __version__, "device": device}
+
+    def _next(self) -> dict | None:
+        try:
+            return self._queue.get(timeout=self._idle)
+        except queue.Empty:
+            self.send({"event": "goodbye", "message": f"Nothing was asked for in {self._idle / 60:.0f} minutes."})
+            return None
+
+    # --- the other threads -----------------------------------------------------
 
     def _read(self) -> None:
         buffer = b""
         while chunk := os.read(self._requests.fileno(), 1 << 16):
-            buffer += chunk
-            while b"\n" in buffer:
-                line, buffer = buffer.split(b"\n", 1)
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
                 self._accept(line)
             if len(buffer) > protocol.MAX_LINE:
-                self.send({"event": "error", "code": "protocol", "message": "A request is too long."})
+                self.send(_error("protocol", "A request is too long."))
                 break
         self._ended.set()
         self._queue.put(None)
@@ -72,7 +102,7 @@ class Worker:
         try:
             request = protocol.decode_request(line)
         except protocol.ProtocolError as error:
-            self.send({"event": "error", "code": "protocol", "message": str(error)})
+            self.send(_error("protocol", str(error)))
             return
         kind, number = request["request"], request.get("id")
         if kind == "ping":
@@ -85,19 +115,43 @@ class Worker:
         else:
             self._queue.put(request)
 
+    def _beat(self) -> None:
+        """While a job runs: how long it has been silent, and how much it has computed. A process that is stopped, or a
+        library that keeps the interpreter for itself, sends no beat at all."""
+        dumped: Progress | None = None
+        while not self._ended.wait(protocol.BEAT_SECONDS):
+            job = self._job
+            if job is None:
+                continue
+            number, progress = job
+            quiet = progress.quiet
+            self.send({"event": "heartbeat", "quiet": round(quiet, 1), "cpu": round(time.process_time(), 2), "id": number})
+            if quiet > DUMP_AFTER and dumped is not progress:
+                dumped = progress
+                faulthandler.dump_traceback(all_threads=True)
+
+    # --- jobs -------------------------------------------------------------------
+
     def _run(self, request: dict) -> None:
         number = request.get("id")
         progress = Progress(
             lambda event: self.send({**event, "id": number}), lambda: number in self._cancelled or self._ended.is_set()
         )
-        self.send({**run_job(request["job"], progress, self._device), "id": number})
+        self._job = (number, progress)
+        try:
+            last = run_job(request["job"], progress, self._device)
+        finally:
+            self._job = None
+        self._cancelled.discard(number)
+        _give_memory_back()
+        self.send({**last, "id": number})
 
 
 def run_job(folder: str, progress: Progress, device: str | None) -> dict:
     """Run one job and say how it ended, as the last event: done, cancelled or error."""
     from . import pipeline
+    from .file_errors import file_error
     from .job import JobError
-    from .progress import EngineError
 
     try:
         report = pipeline.run(folder, progress, device)
@@ -105,22 +159,46 @@ def run_job(folder: str, progress: Progress, device: str | None) -> dict:
     except Cancelled:
         return {"event": "cancelled", "folder": str(folder)}
     except JobError as error:
-        return {"event": "error", "code": "job", "message": str(error)}
+        return _error("job", str(error))
     except EngineError as error:
-        return {"event": "error", "code": error.code, "message": str(error)}
-    except MemoryError:
-        message = "The memory of this machine is used up; choose a smaller resolution or fewer photos and run the job again."
-        return {"event": "error", "code": "out-of-memory", "message": message}
+        return _error(error.code, str(error))
     except Exception as error:  # noqa: BLE001 - the last line of defence: the log gets the traceback, the user a sentence
         traceback.print_exc(file=sys.stderr)
-        return {"event": "error", "code": "internal", "message": _sentence(error)}
+        if is_out_of_memory(error):
+            advice = "close other programs, or choose a smaller resolution or fewer photos, and run the job again"
+            return _error("memory", f"The memory of this machine or its device is used up; {advice}.")
+        if isinstance(error, OSError):
+            found = file_error(error, Path(os.fsdecode(error.filename or folder)))
+            return _error(found.code, str(found))
+        first_line = next(iter(str(error).strip().splitlines()), "")[:200]
+        kind = type(error).__name__
+        return _error("internal", f"The engine stopped unexpectedly ({kind}: {first_line}); its log holds the details.")
 
 
-def _sentence(error: Exception) -> str:
-    if "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower():
-        return "The memory of the device is used up; choose a smaller resolution or fewer photos and run the job again."
-    first_line = next(iter(str(error).strip().splitlines()), "")
-    return f"The engine stopped unexpectedly ({type(error).__name__}: {first_line[:200]}); its log holds the details."
+def _give_memory_back() -> None:
+    """A job's arrays may hang in cycles of tracebacks; and what PyTorch keeps of the graphics card, Blender may need."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _error(code: str, message: str) -> dict:
+    """The event of an error: its code, one sentence on one line, and which of protocol.FIXES helps."""
+    sentence = " ".join(message.splitlines())[:MAX_SENTENCE]
+    return {"event": "error", "code": code, "message": sentence, "fix": protocol.fix_of(code)}
+
+
+def write_line(stream: BinaryIO, event: dict) -> None:
+    """``event`` as one line; an unbuffered pipe may take a part of it only."""
+    line = memoryview(protocol.encode(event))
+    while line:
+        line = line[stream.write(line) :]
+
+
+def say(line: str) -> None:
+    """A line for the log, with the time."""
+    print(time.strftime("%Y-%m-%d %H:%M:%S"), line, file=sys.stderr, flush=True)
 
 
 def claim_stdout() -> BinaryIO:
@@ -129,3 +207,15 @@ def claim_stdout() -> BinaryIO:
     stream = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     return stream
+
+
+def serve(device: str | None, idle: float) -> None:
+    """The whole life of a worker: never longer than its parent's."""
+    parent = os.getppid()
+    lifeline.hold(parent)
+    faulthandler.enable()
+    events = claim_stdout()
+    say(f"engine {__version__} starts (process {os.getpid()})")
+    Worker(sys.stdin.buffer, events, device, idle).serve()
+    sys.stderr.flush()
+    os._exit(0)  # without waiting for threads of libraries: Blender is gone or said quit

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import bpy
 
-from . import engine, generate, move, photos, shots
+from . import align, diagnostics, engine, exchange, generate, move, outputs, photos, presets, shots
 
 CLASSES = (
     *generate.CLASSES,
     *photos.CLASSES,
+    *align.CLASSES,
+    *exchange.CLASSES,
     *move.CLASSES,
     *shots.CLASSES,
+    *outputs.CLASSES,
+    *presets.CLASSES,
     *engine.CLASSES,
+    *diagnostics.CLASSES,
 )
 
 register, unregister = bpy.utils.register_classes_factory(CLASSES)

@@ -14,6 +14,21 @@ _FRESH = {"SKIP_SAVE"}
 """A button means the panel's settings, not what a script asked for before."""
 
 
+def _can_begin(cls, context: bpy.types.Context) -> bool:
+    if not gather.count_photos(context.scene)[0]:
+        cls.poll_message_set("There are no photos; add some, or give cameras photos as background images")
+        return False
+    return needs_engine(cls)
+
+
+def camera_named(scene, name: str):
+    """The camera object of that name, None for an empty one. Raises CloseUpError."""
+    found = scene.objects.get(name) if name else None
+    if name and (found is None or found.type != "CAMERA"):
+        raise CloseUpError(f"The scene has no camera named {name}; choose another.")
+    return found
+
+
 class _Job:
     """What the two operators that run a job share. In background mode they wait; in the interface they never do."""
 
@@ -42,10 +57,7 @@ class _Job:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Grey, with the reason, until there are photos and an engine."""
-        if not gather.count_photos(context.scene)[0]:
-            cls.poll_message_set("There are no photos; add some, or give cameras photos as background images")
-            return False
-        return needs_engine(cls)
+        return _can_begin(cls, context)
 
     def given(self) -> dict:
         """What both jobs take."""
@@ -89,6 +101,9 @@ class CLOSEUP_OT_generate(_Job, bpy.types.Operator):
     steps: IntProperty(options=_FRESH, name="Steps", description="Passes of the generator; 0: the panel's", default=0, min=0)
     backend: StringProperty(options=_FRESH, name="Generator", description="embedded or none; empty: the panel's")
     output: StringProperty(options=_FRESH, name="Format", description="png or exr; empty: the panel's")
+    geometry: StringProperty(
+        options=_FRESH, name="Depth", description="auto, stereo (measure it, also where it is given) or given; empty: auto"
+    )
 
     @reported
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -96,7 +111,7 @@ class CLOSEUP_OT_generate(_Job, bpy.types.Operator):
         scene = context.scene
         shot = api.generate(
             scene,
-            self._camera(scene),
+            camera_named(scene, self.camera),
             frames=self._frames(scene),
             width=self.width,
             height=self.height,
@@ -104,23 +119,50 @@ class CLOSEUP_OT_generate(_Job, bpy.types.Operator):
             steps=self.steps or None,
             backend=self.backend or None,
             output=self.output or None,
+            geometry=self.geometry or "auto",
             **self.given(),
         )
         return self.told(shot)
-
-    def _camera(self, scene):
-        if not self.camera:
-            return None
-        found = scene.objects.get(self.camera)
-        if found is None or found.type != "CAMERA":
-            raise CloseUpError(f"The scene has no camera named {self.camera}; choose another.")
-        return found
 
     def _frames(self, scene) -> range:
         start, end, step = scene.closeup.frame_range()
         start = start if self.frame_start < 0 else self.frame_start
         end = end if self.frame_end < 0 else self.frame_end
         return range(start, end + 1, self.frame_step or step)
+
+
+class CLOSEUP_OT_preview_frame(bpy.types.Operator):
+    """Make the current frame only, small, and show it over the camera's view; depth that it measures is used again"""
+
+    bl_idname = "closeup.preview_frame"
+    bl_label = "Preview Frame"
+
+    camera: StringProperty(
+        options=_FRESH, name="Camera", description="Name of the camera object; the panel's, else the scene's, when empty"
+    )
+    size: IntProperty(
+        options=_FRESH, name="Size", description="Pixels of the long side", default=api.PREVIEW_SIDE, min=16, max=16384
+    )
+    max_size: IntProperty(
+        options=_FRESH, name="Photo Size", description="As for a close-up; 0: the panel's setting", default=0, min=0
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """As for a close-up."""
+        return _can_begin(cls, context)
+
+    @reported
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Queue the job and look through the camera; in background mode, run it."""
+        scene, background = context.scene, bpy.app.background
+        camera = camera_named(scene, self.camera)
+        shot = api.preview_frame(scene, camera, size=self.size, max_size=self.max_size or None, block=background)
+        if not background and context.space_data and context.space_data.type == "VIEW_3D":
+            scene.camera = camera or scene.closeup.camera or scene.camera
+            context.space_data.region_3d.view_perspective = "CAMERA"
+        self.report({"INFO"}, shot.message if shot.ended else "The preview appears over the camera's view")
+        return {"FINISHED"}
 
 
 class CLOSEUP_OT_solve_cameras(_Job, bpy.types.Operator):
@@ -135,11 +177,27 @@ class CLOSEUP_OT_solve_cameras(_Job, bpy.types.Operator):
         return self.told(api.solve_cameras(context.scene, **self.given()))
 
 
+class CLOSEUP_OT_build_cloud(_Job, bpy.types.Operator):
+    """Measure the photos' depth and fuse it into one coloured point cloud, without making any frames"""
+
+    bl_idname = "closeup.build_cloud"
+    bl_label = "Build Cloud"
+
+    @reported
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Queue the job; in background mode, run it."""
+        return self.told(api.solve_cameras(context.scene, dense=True, **self.given()))
+
+
 class CLOSEUP_OT_cancel(bpy.types.Operator):
-    """Stop the running close-up; finished frames stay, and running it again continues"""
+    """Stop the running close-up; finished frames stay, and Continue goes on with it"""
 
     bl_idname = "closeup.cancel"
     bl_label = "Cancel"
+
+    folder: StringProperty(
+        options=_FRESH, name="Folder", description="Folder of the shot; the running one's when empty", subtype="DIR_PATH"
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -149,9 +207,11 @@ class CLOSEUP_OT_cancel(bpy.types.Operator):
         return queue.active is not None
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Cancel the shot that is being worked on."""
-        queue.cancel(queue.active)
+        """Cancel the shot that was asked for, else the one that is being worked on."""
+        shot = queue.running(bpy.path.abspath(self.folder)) if self.folder else queue.active
+        if shot:
+            queue.cancel(shot)
         return {"FINISHED"}
 
 
-CLASSES = (CLOSEUP_OT_generate, CLOSEUP_OT_solve_cameras, CLOSEUP_OT_cancel)
+CLASSES = (CLOSEUP_OT_generate, CLOSEUP_OT_preview_frame, CLOSEUP_OT_solve_cameras, CLOSEUP_OT_build_cloud, CLOSEUP_OT_cancel)

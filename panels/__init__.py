@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bpy
 
-from . import engine, generate, move, photos
+from . import engine, generate, geometry, move, photos, shots
 
 CLASSES = (
     *photos.CLASSES,
+    *geometry.CLASSES,
     *move.CLASSES,
     *generate.CLASSES,
+    *shots.CLASSES,
     *engine.CLASSES,
 )
 """In the order in which they stand."""

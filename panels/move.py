@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import bpy
 
+from ..closeup_addon import coverage
 from .panel import Panel
+from .text import wrapped
 
 
 class CLOSEUP_PT_move(Panel, bpy.types.Panel):
-    """The camera to follow, and a button that makes one."""
+    """The camera to follow, a button that makes one, and what the photos know of its move."""
 
     bl_label = "Camera Move"
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Camera, then the settings of a new move."""
+        """Camera, the settings of a new move, the readout."""
         layout, settings = self.layout, context.scene.closeup
-        layout.use_property_split, layout.use_property_decorate = True, False
-        layout.prop(settings, "camera")
-        column = layout.column(align=True)
-        column.prop(settings, "move_target")
-        column.prop(settings, "move_zoom")
-        column.prop(settings, "move_frames")
-        column.prop(settings, "move_ease")
+        column = layout.column()
+        column.use_property_split, column.use_property_decorate = True, False
+        column.prop(settings, "camera")
+        column = column.column(align=True)
+        row = column.row(align=True)
+        row.prop(settings, "move_target")
+        row.operator("closeup.pick_target", text="", icon="EYEDROPPER")
+        for name in ("move_zoom", "move_arc", "move_frames", "move_ease"):
+            column.prop(settings, name)
         layout.operator("closeup.add_move", icon="CON_FOLLOWPATH")
+        layout.operator("closeup.check_move", icon="VIEWZOOM")
+        check = coverage.latest
+        if check and coverage.belongs_to(context.scene):
+            for line in ("Looking at the move",) if check.running else coverage.summary(check.rows):
+                layout.label(text=line)
+            if check.error:
+                wrapped(layout, context, check.error, icon="ERROR", alert=True)
 
 
 CLASSES = (CLOSEUP_PT_move,)

@@ -4,19 +4,53 @@ from __future__ import annotations
 
 import bpy
 
-from ..closeup_addon import gather
+from ..closeup_addon import gather, notice, photos, thumbnails
 from .panel import Panel
+from .text import wrapped
+
+_ICONS = {photos.UNKNOWN: "QUESTION", photos.KNOWN: "CAMERA_DATA", photos.SOLVED: "CON_CAMERASOLVER", photos.FAILED: "ERROR"}
+
+
+def draw_notice(layout, context: bpy.types.Context, place: str) -> None:
+    """What became of work that was started from this panel."""
+    said = notice.of(place)
+    if said:
+        wrapped(layout, context, said[0], icon="ERROR" if said[1] else "INFO", alert=said[1])
 
 
 class CLOSEUP_UL_photos(bpy.types.UIList):
-    """A row per photo: used or not, its name, and whether its camera is known."""
+    """A row per photo: used or not, a thumbnail, its name, and whether its camera is known."""
 
     def draw_item(self, context, layout, data, item, icon, active_data, active_property, index=0, flt_flag=0) -> None:
         """One row."""
         row = layout.row(align=True)
         row.prop(item, "use", text="")
-        row.label(text=item.name or bpy.path.basename(item.filepath))
-        row.label(text="", icon="ERROR" if item.problem else "CAMERA_DATA" if item.camera else "QUESTION")
+        name = row.row(align=True)
+        name.active = item.use
+        text, thumbnail = item.name or bpy.path.basename(item.filepath), thumbnails.icon(item)
+        if thumbnail:
+            name.label(text=text, icon_value=thumbnail)
+        else:
+            name.label(text=text, icon="IMAGE_DATA")
+        state = photos.FAILED if thumbnails.is_missing(item) else photos.state(item)
+        button = row.row(align=True)
+        button.alert = state == photos.FAILED
+        button.operator("closeup.photo_camera", text="", icon=_ICONS[state], emboss=False).index = index
+
+
+class CLOSEUP_MT_add_photos(bpy.types.Menu):
+    """Where photos come from."""
+
+    bl_label = "Add Photos"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """One entry per source."""
+        layout = self.layout
+        layout.operator("closeup.add_photos", text="From Files", icon="FILE_FOLDER")
+        layout.operator("closeup.add_camera_photos", icon="CAMERA_DATA")
+        layout.operator("closeup.add_image_photo", icon="IMAGE_DATA")
+        layout.operator("closeup.add_movie_frames", icon="FILE_MOVIE")
+        layout.operator("closeup.render_photos", icon="RENDER_STILL")
 
 
 class CLOSEUP_PT_photos(Panel, bpy.types.Panel):
@@ -33,18 +67,50 @@ class CLOSEUP_PT_photos(Panel, bpy.types.Panel):
         column = row.column(align=True)
         column.operator("closeup.add_photos", text="", icon="ADD")
         column.operator("closeup.remove_photo", text="", icon="REMOVE")
-        besides = len(gather.cameras_with_photos(scene))
+        column.separator()
+        column.menu("CLOSEUP_MT_add_photos", text="", icon="DOWNARROW_HLT")
+        besides = gather.count_camera_photos(scene)
         row = layout.row()
         row.active = besides > 0
         row.prop(settings, "use_camera_photos", text=f"Cameras With Photos ({besides})")
-        photos, known = gather.count_photos(scene)
-        if photos > known:
-            column = layout.column()
-            column.use_property_split, column.use_property_decorate = True, False
-            column.prop(settings, "focal_35mm", text="Focal 35 mm")
-        layout.operator("closeup.solve_cameras", icon="CON_CAMERASOLVER")
-        if photos:
-            layout.label(text=f"{known} of {photos} cameras known", icon="CHECKMARK" if known == photos else "INFO")
+        total, known = gather.count_photos(scene)
+        if total:
+            layout.label(text=f"{known} of {total} cameras known", icon="CHECKMARK" if known == total else "INFO")
+        else:
+            wrapped(layout, context, "Add photos with +, or drop them into the 3D view.", icon="INFO")
+        draw_notice(layout, context, "photos")
 
 
-CLASSES = (CLOSEUP_UL_photos, CLOSEUP_PT_photos)
+class CLOSEUP_PT_photo(Panel, bpy.types.Panel):
+    """The active photo."""
+
+    bl_label = "Photo"
+    bl_parent_id = "CLOSEUP_PT_photos"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only when the list has one."""
+        settings = context.scene.closeup
+        return 0 <= settings.active_photo < len(settings.photos)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Its picture, its state, its camera, mask and depth."""
+        layout, settings = self.layout, context.scene.closeup
+        item = settings.photos[settings.active_photo]
+        thumbnail = thumbnails.icon(item)
+        if thumbnail:
+            layout.template_icon(thumbnail, scale=6.0)
+        missing = thumbnails.is_missing(item)
+        state = photos.FAILED if missing else photos.state(item)
+        said = f"The file is missing: {item.absolute()}" if missing else photos.sentence(item)
+        wrapped(layout, context, said, icon=_ICONS[state], alert=state == photos.FAILED)
+        column = layout.column()
+        column.use_property_split, column.use_property_decorate = True, False
+        column.prop(item, "camera")
+        column.prop(item, "depth")
+        layout.label(text="Mask (white: use)")
+        layout.template_ID(item, "mask", new="image.new", open="image.open")
+
+
+CLASSES = (CLOSEUP_UL_photos, CLOSEUP_MT_add_photos, CLOSEUP_PT_photos, CLOSEUP_PT_photo)

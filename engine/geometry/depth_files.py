@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tokenize
 from pathlib import Path
 
 import cv2
@@ -9,9 +11,12 @@ import numpy as np
 import OpenEXR
 
 from ..progress import EngineError
+from .exr_header import MAX_PIXELS, check_size
 
 SKY_FROM = 1e9
 """z-depth from which on a pixel is sky; Blender writes 1e10."""
+_BROKEN = (ValueError, KeyError, TypeError, EOFError, SyntaxError, OverflowError, RecursionError, tokenize.TokenError)
+"""What NumPy raises on damaged headers, which it reads as Python."""
 _CHANNELS = ("Z", "V", "Y", "R")
 
 
@@ -69,14 +74,31 @@ def same_aspect(width: int, height: int, other_width: int, other_height: int) ->
 
 def _read_npy(path: Path) -> np.ndarray:
     try:
+        _check_npy(path)
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except (OSError, MemoryError, *_BROKEN) as error:
         raise EngineError(
             f"The depth {path.name} cannot be read as .npy ({_short(error)}); save it again.", "bad-depth"
         ) from None
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise EngineError(f"The depth {path.name} does not hold real numbers; save it as a float32 array.", "bad-depth")
     return values
+
+
+def _check_npy(path: Path) -> None:
+    """Raise ValueError when the header declares more than the file holds or than is read."""
+    with open(path, "rb") as stream:
+        version = np.lib.format.read_magic(stream)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in readers:
+            raise ValueError("its version is not known")
+        shape, _, dtype = readers[version](stream)
+        held = path.stat().st_size - stream.tell()
+    count = math.prod(shape)
+    if count > MAX_PIXELS:
+        raise ValueError(f"it declares {count / 1e6:.0f} million values")
+    if not dtype.hasobject and count * dtype.itemsize > held:
+        raise ValueError("it is cut short")
 
 
 def _read_exr(path: Path) -> np.ndarray:
@@ -98,14 +120,17 @@ def read_exr_planes(path: Path, kind: str) -> dict[str, np.ndarray]:
     Raises EngineError naming the file, with ``kind`` ("depth", "photo") telling what it was to be.
     """
     try:
+        count = check_size(path)
         with OpenEXR.File(str(path), separate_channels=True) as file:
+            if len(file.parts) < count:  # of what it cannot decode, OpenEXR only warns
+                raise ValueError("it is damaged or cut short")
             planes = {}
             for part in file.parts:
                 prefix = part.header.get("name", "")
                 for name, channel in part.channels.items():
                     key = name if name not in planes else f"{prefix}.{name}"
                     planes[key] = np.array(channel.pixels)
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError, TypeError, KeyError, IndexError) as error:
         raise EngineError(
             f"The {kind} {path.name} cannot be read as OpenEXR ({_short(error)}); save it again.", f"bad-{kind}"
         ) from None

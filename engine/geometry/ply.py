@@ -10,6 +10,8 @@ from plyfile import PlyData, PlyElement, PlyParseError
 from ..progress import EngineError
 from ..records import PointCloud
 
+MAX_HEADER = 1 << 16
+_ADVICE = "run the job again, or export it as .ply with vertices"
 _LAYOUT = [
     *((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")),
     *((name, "u1") for name in ("red", "green", "blue")),
@@ -36,16 +38,21 @@ def read(path: str | os.PathLike) -> PointCloud:
     Raises EngineError when the file is missing, is no PLY file or holds no vertices with x, y and z.
     """
     try:
+        _check_counts(path)
         vertex = PlyData.read(os.fspath(path))["vertex"].data
     except FileNotFoundError:
         raise EngineError(f"There is no point cloud at {path}; run the job again to make it.", "cloud") from None
     except OSError as error:
         raise EngineError(f"The point cloud {path} cannot be read ({error.strerror}); check the file.", "cloud") from None
-    except (PlyParseError, KeyError, ValueError, IndexError, MemoryError, OverflowError):
-        raise EngineError(f"{path} is not a point cloud in PLY format; export it again as .ply with vertices.", "cloud") from None
+    except (PlyParseError, KeyError, ValueError, IndexError, MemoryError, OverflowError, TypeError):
+        raise EngineError(
+            f"{path} is not a point cloud in PLY format; run the job again, or export it as .ply with vertices.", "cloud"
+        ) from None
     names = vertex.dtype.names or ()
     if any(vertex.dtype[name].kind not in "iuf" for name in names if name in dict(_LAYOUT)) or not {"x", "y", "z"} <= set(names):
-        raise EngineError(f"{path} has no vertices with x, y and z; export it again as .ply with vertices.", "cloud")
+        raise EngineError(
+            f"{path} has no vertices with x, y and z; run the job again, or export it as .ply with vertices.", "cloud"
+        )
 
     def columns(wanted: tuple[str, ...], dtype, default) -> np.ndarray:
         if set(wanted) <= set(names):
@@ -59,3 +66,17 @@ def read(path: str | os.PathLike) -> PointCloud:
         confidence=columns(("confidence",), np.float32, 1)[:, 0],
         source=columns(("source",), np.int16, 0)[:, 0],
     )
+
+
+def _check_counts(path: str | os.PathLike) -> None:
+    """Raise ValueError when the header is endless or declares more rows than the file has bytes."""
+    with open(path, "rb") as stream:
+        size, declared = os.fstat(stream.fileno()).st_size, 0
+        while (line := stream.readline(MAX_HEADER)).strip() != b"end_header":
+            if not line or stream.tell() > MAX_HEADER:
+                raise ValueError("The header does not end.")
+            words = line.split()
+            if words[:1] == [b"element"]:
+                declared += int(words[-1])
+                if not 0 <= declared <= size:
+                    raise ValueError("The file is cut short.")

@@ -1,7 +1,8 @@
 """An engine without mathematics: the protocol and the files of a job, and every fault a test asks for.
 
-Started like the real one (``PYTHON -m engine serve``, which it ignores). CLOSEUP_FAULT names what goes wrong:
-silent, dies, dies-mid-job, garbage, huge-line, old-protocol, error, deaf (ignores cancel), slow, warns, no-frames.
+Started like the real one (``PYTHON -m engine serve``, which it ignores). CLOSEUP_FAULT names what goes wrong, in a job
+(:data:`FAULTS`) or before it: silent, dies, old-protocol, no-packages (an error instead of hello), tires (ends after a moment
+without work, as an idle engine does), deaf (ignores cancel), reads-nothing (its stdin stays full), slow, warns, no-frames.
 """
 
 from __future__ import annotations
@@ -96,15 +97,10 @@ def run(request: dict) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     send(event="stage", stage="cameras", message="Solving cameras", id=number)
     print("a library prints this", file=sys.stderr)
-    if FAULT == "error":
-        send(event="error", code="job", message="The photo a.jpg cannot be read; save it again.", id=number)
-        return
-    if FAULT == "garbage":
-        sys.stdout.write("Warning: a library prints to stdout\n")
-        sys.stdout.flush()
-    if FAULT == "huge-line":
-        sys.stdout.write("x" * (3 << 20) + "\n")
-        sys.stdout.flush()
+    if FAULT in FAULTS:
+        FAULTS[FAULT](number)
+        if FAULT == "error":
+            return
     if FAULT == "warns":
         send(event="warning", message="The photo b.jpg is blurred.", id=number)
     cameras(folder, job)
@@ -120,6 +116,9 @@ def run(request: dict) -> None:
         if FAULT == "dies-mid-job" and index == 1:
             os._exit(7)
         name = f"{item['frame']:04d}.png"
+        if FAULT == "dies-mid-frame" and index == 1:
+            (folder / "frames" / f".{os.getpid()}.{name}").write_bytes(b"\x89PNG half a frame")
+            os._exit(7)
         shade = (40 + 160 * index // len(job["path"]), 90, 160)
         if FAULT != "no-frames":
             png(folder / "frames" / name, item["camera"]["width"], item["camera"]["height"], shade)
@@ -127,21 +126,78 @@ def run(request: dict) -> None:
         left = (len(job["path"]) - index - 1) * FRAME_SECONDS
         total = len(job["path"])
         send(event="progress", stage="frames", done=index + 1, total=total, seconds_left=left, id=number)
+    (folder / "report.json").write_text(json.dumps({"seconds": time.monotonic() - started}))
     send(event="done", folder=str(folder), seconds=time.monotonic() - started, id=number)
+
+
+def say(line: str) -> None:
+    """Whatever it is, on stdout."""
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+def flood(number: int) -> None:
+    """Events without end, as fast as the pipe takes them."""
+    line = json.dumps({"event": "frame", "frame": 1, "path": "frames/0001.png", "id": number}) + "\n"
+    while True:
+        say(line * 200)
+
+
+def chatter(number: int) -> None:
+    """A library that prints to stderr without end, beside a job that works."""
+    threading.Thread(target=lambda: [sys.stderr.write("x" * 5000 + "\n") for _ in range(20_000)], daemon=True).start()
+
+
+def stand_still(number: int) -> None:
+    """Alive, but its job waits for something for ever."""
+    for quiet in range(100_000):
+        send(event="heartbeat", quiet=quiet * 40.0, cpu=3.0, id=number)
+        time.sleep(0.05)
+
+
+FAULTS = {
+    "error": lambda number: send(
+        event="error", code="bad-photo", message="The photo a.jpg cannot be read; save it again.", fix="photos", id=number
+    ),
+    "garbage": lambda number: say("Warning: a library prints to stdout\n"),
+    "bytes": lambda number: os.write(1, bytes(range(256)) * 40 + b"\n"),
+    "huge-line": lambda number: say("x" * (3 << 20) + "\n"),
+    "endless-line": lambda number: [say("x" * (1 << 16)) for _ in range(1 << 12)],
+    "deep": lambda number: say("[" * 200_000 + "\n"),
+    "lies": lambda number: send(event="progress", stage=["frames"], done="many", total=None, seconds_left=0, id=number),
+    "nan": lambda number: say('{"event": "progress", "stage": "a", "done": NaN, "total": 1, "seconds_left": null}\n'),
+    "odd-id": lambda number: send(event="frame", frame=1, path="frames/0001.png", id={"not": "a number"}),
+    "strange-numbers": lambda number: send(event="progress", stage="x", done=-1e300, total=0, seconds_left=-1, id=number),
+    "floods": flood,
+    "chatters": chatter,
+    "hangs": lambda number: time.sleep(600),
+    "stands-still": stand_still,
+    "killed": lambda number: os.kill(os.getpid(), 9),
+    "closes-stdout": lambda number: (os.close(1), time.sleep(600)),
+}
+"""What goes wrong at the start of a job, by name."""
 
 
 def main() -> None:
     if FAULT == "dies":
         print("no torch here", file=sys.stderr)
         sys.exit(3)
-    threading.Thread(target=listen, daemon=True).start()
+    if FAULT != "reads-nothing":
+        threading.Thread(target=listen, daemon=True).start()
     if FAULT == "silent":
         time.sleep(600)
-    send(event="hello", protocol=99 if FAULT == "old-protocol" else 1, engine="fake", device="cpu")
+    if FAULT == "no-packages":
+        send(event="error", code="start", message="The engine's packages are not complete; press Install Engine.", fix="install")
+        time.sleep(600)
+    send(event="hello", protocol=99 if FAULT == "old-protocol" else 2, engine="fake", device="cpu")
     while True:
         with arrived:
             while not requests:
-                arrived.wait()
+                arrived.wait(0.2 if FAULT == "tires" else None)
+                if FAULT == "tires" and not requests:
+                    send(event="goodbye", message="Nothing was asked for.")
+                    time.sleep(0.5)  # long enough for a request to come too late
+                    os._exit(0)
             request = requests.pop(0)
         run(request)
 

@@ -129,15 +129,31 @@ def test_the_cloud_has_its_colours_and_shows_in_every_way(scene, photos, fake_en
     cloud = module("closeup_addon.cloud")
     shot = api().generate(photos=photos, frames=[1])
     obj = shot.placed.cloud
-    position, color = cloud.arrays(obj)
+    position, coded = cloud.arrays(obj)
     assert len(position) == 500
     assert np.abs(np.linalg.norm(position, axis=1) - 1).max() < 1e-5
-    assert np.abs(color[:, :3] - (position + 1) / 2).max() < 2 / 255
+    assert np.abs(coded[:, :3] / 255 - (position + 1) / 2).max() < 2 / 255
     assert obj.data.materials[0].node_tree.nodes["Attribute"].attribute_name == "Col"
     if obj.type == "MESH" and bpy.app.version >= (4, 5):  # what the modifier makes can be looked at only since then
         geometry = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).evaluated_geometry()
         assert len(geometry.pointcloud.points) == 500
     assert 0.02 < obj[cloud.CLOUD_KEY] < 0.2
+
+
+def test_the_cloud_is_filtered_by_confidence_and_photo(scene, photos, fake_engine):
+    cloud = module("closeup_addon.cloud")
+    obj = api().generate(photos=photos, frames=[1]).placed.cloud
+    modifier = cloud.modifier_of(obj)
+    assert [label for _, _, label in cloud.filter_controls(modifier)] == ["Least Confidence", "Only Photo"]
+    for confidence, photo, left in ((0.0, 0, 500), (0.95, 0, 0), (0.5, 2, 167), (0.5, 4, 0)):
+        cloud._set_input(modifier, "Confidence", confidence)
+        cloud._set_input(modifier, "Photo", photo)
+        keep = cloud.shown(obj)
+        assert (500 if keep is None else keep.sum()) == left  # what Solid shading paints
+        if bpy.app.version >= (4, 5):
+            obj.update_tag()
+            geometry = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).evaluated_geometry()
+            assert (len(geometry.pointcloud.points) if geometry.pointcloud else 0) == left
 
 
 def test_cycles_renders_the_cloud_in_its_colours(scene, photos, fake_engine, tmp_path):
@@ -183,7 +199,7 @@ def test_a_newer_shot_hides_the_older_frames(scene, photos, fake_engine):
         ("dies-mid-job", "The engine ended unexpectedly (exit code 7); see "),
         ("garbage", "The engine said something that was not understood (A line is not JSON.); see "),
         ("huge-line", "The engine said something that was not understood (A line of "),
-        ("old-protocol", "The engine speaks version 99 and this extension 1; press Install Engine to bring it up to date."),
+        ("old-protocol", "The engine speaks version 99 and this extension 2; press Install Engine to bring it up to date."),
         ("no-frames", ""),
     ],
 )
@@ -355,3 +371,22 @@ def test_a_project_that_cannot_be_written_keeps_its_jobs_with_the_extension(scen
     (tmp_path / "closeup").write_text("a file stands where the folder should be")
     folder = folders.new_job_folder("shot")
     assert tmp_path not in folder.parents and folder.is_dir()
+
+
+def test_presets_keep_the_settings(scene):
+    scene.closeup.percentage, scene.closeup.backend, scene.closeup.steps = 50, "none", 7
+    assert bpy.ops.closeup.add_preset(name="Quick look") == {"FINISHED"}
+    scene.closeup.percentage, scene.closeup.backend, scene.closeup.steps = 100, "embedded", 4
+    (folder,) = bpy.utils.preset_paths("closeup")
+    bpy.ops.script.execute_preset(filepath=str(Path(folder) / "Quick_look.py"), menu_idname="CLOSEUP_PT_presets")
+    assert (scene.closeup.percentage, scene.closeup.backend, scene.closeup.steps) == (50, "none", 7)
+
+
+def test_another_files_last_error_is_not_shown(scene, photos, fake_engine):
+    add(scene, photos)
+    fake_engine("error")
+    with pytest.raises(RuntimeError):
+        bpy.ops.closeup.generate(frame_start=1, frame_end=1)
+    assert queue().shown is queue().latest
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert queue().latest and queue().shown is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -124,3 +125,30 @@ def test_an_unreadable_photo_is_a_sentence(still_life, real_engine, tmp_path):
     with pytest.raises(api.CloseUpError, match=r"broken\.jpg") as caught:
         api.generate(photos=[broken, still_life.objects["photo 0"]], frames=[1])
     assert "Traceback" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_depth_is_measured_once_for_a_preview_and_the_shots_after_it(still_life, real_engine, tmp_path):
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    scene, api = still_life, module("closeup_addon.api")
+    scene.camera = look(scene, "mover", (0.3, -3.9, 2.9))
+    preview = api.preview_frame(size=64)
+    shot = api.generate(frames=[1])
+    stages = [json.loads((item.folder / "report.json").read_text())["stages"] for item in (preview, shot)]
+    assert "depth" in stages[0] and "depth" not in stages[1]
+    assert pixels(preview.folder / "frames" / "0001.png").shape == (48, 64, 3)
+    assert (shot.folder / "cloud.ply").read_bytes() == (preview.folder / "cloud.ply").read_bytes()
+    scene.objects["photo 1"].location.x += 0.2  # what has changed is measured anew
+    other = api.generate(frames=[1])
+    assert "depth" in json.loads((other.folder / "report.json").read_text())["stages"]
+
+
+def test_the_cloud_alone_lies_on_the_surfaces(still_life, real_engine):
+    assert bpy.ops.closeup.build_cloud(name="scan") == {"FINISHED"}
+    shot = module("closeup_addon.jobs").queue.latest
+    assert shot.state == "done" and not shot.frames and shot.name == "scan" and "scan done" in shot.message
+    cloud = shot.placed.cloud
+    points = np.empty(len(cloud.data.attributes["position"].data) * 3, np.float32)
+    cloud.data.attributes["position"].data.foreach_get("vector", points)
+    x, y, z = points.reshape(-1, 3).T
+    off = np.minimum(np.abs(z), np.abs(np.sqrt(x * x + y * y + (z - 0.6) ** 2) - 0.6))
+    assert len(x) > 1000 and np.percentile(off, 80) < 0.05

@@ -10,9 +10,9 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from person import (
     OUT,
-    Gaps,
     add_photos,
     area,
+    click,
     engine,
     finished,
     found,
@@ -20,8 +20,8 @@ from person import (
     open_sidebar,
     picture,
     play,
+    press,
     press_generate,
-    timed_pump,
 )
 
 
@@ -45,19 +45,19 @@ def steps():
     bpy.ops.closeup.cancel()
     yield from finished(20)
     found["cancelled"] = module("jobs").queue.latest.state
+    yield 0.5
+    yield from picture("cancelled")
 
     engine("works")
-    gaps = Gaps()
+    press("preview_frame")
+    yield from finished(30)
+    found["preview"] = module("jobs").queue.latest.state
     yield 1.0
-    found["gaps"]["idle"] = gaps.end()
-    pumped, gaps = timed_pump(), Gaps()
-    yield from press_generate()
+    yield from picture("preview")
+    press("generate")
     yield from finished(60)
-    found["gaps"]["job"] = gaps.end()
-    found["pump_ms"] = [round(1000 * seconds, 1) for seconds in sorted(pumped)[-5:]]
     shot = module("jobs").queue.latest
-    found["done"] = shot.state
-    found["cloud_type"] = shot.placed.cloud.type
+    found["done"], found["cloud_type"] = shot.state, shot.placed.cloud.type
     cloud_name = shot.placed.cloud.name
 
     space, view = area().spaces.active, area().spaces.active.region_3d
@@ -66,7 +66,7 @@ def steps():
     yield 0.8
     yield from picture("done-solid")
     space.shading.type = "MATERIAL"
-    yield 30.0
+    yield 20.0
     yield from picture("done-material")
     space.shading.type = "SOLID"
     view.view_perspective = "CAMERA"
@@ -81,6 +81,7 @@ def steps():
     found["after_undo"] = {"cloud": cloud_name in bpy.data.objects, "photos": len(bpy.context.scene.closeup.photos)}
     bpy.ops.ed.redo()
     yield 0.5
+    yield from picture("after-redo")
     found["after_redo"] = {"cloud": cloud_name in bpy.data.objects}
 
     engine("fails")
@@ -97,6 +98,23 @@ def steps():
     yield from open_sidebar()
     yield from picture("reopened")
     found["reopened"] = cloud_name in bpy.data.objects
+    yield from a_move()
+    found["shots"] = [(item.folder.name, item.state) for item in module("history").history.records.values()]
+
+
+def a_move():
+    """Toward a point of the cloud that is clicked in the view, and what is told of it."""
+    region = next(item for item in area().regions if item.type == "WINDOW")
+    press("pick_target")
+    yield 0.3
+    yield from click(region.x + region.width // 2, region.y + region.height // 2)
+    found["target"] = bpy.context.scene.cursor.location.length
+    press("add_move")
+    while module("coverage").busy():
+        yield 0.1
+    found["readout"] = module("coverage").summary(module("coverage").latest.rows)
+    yield 1.0
+    yield from picture("move")
 
 
 play(steps)

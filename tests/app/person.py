@@ -22,8 +22,6 @@ PHOTOS = sorted(Path(os.environ["CLOSEUP_APP_PHOTOS"]).iterdir())
 ENGINES = json.loads(os.environ["CLOSEUP_APP_ENGINES"])
 """Interpreters by what they do."""
 PACKAGE = "bl_ext.user_default.closeup"
-BUTTON_BELOW = 530
-"""Pixels from the sidebar's top to a place above Generate Close-up, where a click does nothing."""
 found: dict = {"gaps": {}}
 
 
@@ -41,6 +39,13 @@ def area():
 
 def sidebar():
     return next(item for item in area().regions if item.type == "UI")
+
+
+def press(operator: str, **arguments) -> None:
+    """A button of the sidebar, wherever it stands."""
+    region = next(item for item in area().regions if item.type == "WINDOW")
+    with bpy.context.temp_override(window=window(), area=area(), region=region):
+        getattr(bpy.ops.closeup, operator)("INVOKE_DEFAULT", True, **arguments)
 
 
 def picture(name: str):
@@ -95,30 +100,68 @@ def finished(seconds: float):
 
 
 def press_generate():
-    """The large button. Where it stands depends on the panels above it, so the mouse goes down until it meets it."""
+    """A click on the large button. What stands below it does no harm, so the mouse comes from there until it meets it."""
     queue, region = module("jobs").queue, sidebar()
-    before = len(queue.shots)
-    top = region.y + region.height - BUTTON_BELOW
-    for y in range(top, top - 100, -10):
-        yield from click(region.x + region.width // 2 - 20, y)
+    before, x = len(queue.shots), region.x + region.width // 2 - 20
+    for y in range(region.y + region.height // 4, region.y + region.height, 12):
+        yield from click(x, y)
         if len(queue.shots) > before:
             return
     raise LookupError("no click on the sidebar started a close-up")
 
 
 def timed_pump() -> list[float]:
-    """Every time that the queue takes of Blender's main thread, in seconds."""
+    """Every time that the queue takes of Blender's main thread, in seconds of that thread: other programs do not count."""
     queue, times = module("jobs").queue, []
     pump = type(queue).pump
 
     def timed(seconds: float = 0.004) -> bool:
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             return pump(queue, seconds)
         finally:
-            times.append(time.perf_counter() - started)
+            times.append(time.thread_time() - started)
 
     queue.pump = timed
+    return times
+
+
+def timed_panels() -> dict[str, list[float]]:
+    """Every time that drawing one of our panels takes, in seconds, by the panel's name."""
+    times: dict[str, list[float]] = {}
+    for name in dir(bpy.types):
+        if name.startswith("CLOSEUP_PT_"):
+            cls = getattr(bpy.types, name)
+            cls.draw = _timed(cls.draw, times.setdefault(name, []))
+    return times
+
+
+def _timed(function, times: list[float]):
+    def wrapper(self, context):  # Blender counts the arguments
+        started = time.perf_counter()
+        try:
+            return function(self, context)
+        finally:
+            times.append(time.perf_counter() - started)
+
+    return wrapper
+
+
+def timed_overlay() -> list[float]:
+    """Every time that a cloud's arrays take on their way to the graphics card, in seconds of the main thread.
+
+    Painting them is the card's part, and here the processor's.
+    """
+    overlay, times = module("overlay"), []
+    batch = overlay._batch
+
+    def timed(obj):
+        started = time.thread_time()
+        found = batch(obj)
+        times.append(time.thread_time() - started)
+        return found
+
+    overlay._batch = timed
     return times
 
 

@@ -18,6 +18,8 @@ FAKE = ROOT / "tests" / "addon" / "fake_engine.py"
 sys.path.insert(0, str(FAKE.parent))
 import fake_engine  # noqa: E402
 
+DEMO = Path(os.environ.get("CLOSEUP_APP_DEMO", ROOT / "dist" / "demo" / "demo.blend"))
+"""What ``build.py demo`` has made; where it was not run, its pictures are not taken."""
 CAPTURE = ROOT.parent / "shared" / "captures" / "flowerpot"
 """Four photos of a flower pot; where they are not at hand, the test with real photos does not exist."""
 
@@ -40,27 +42,30 @@ def write_photos(folder: Path) -> None:
         fake_engine.png(folder / f"photo-{index}.png", 320, 240, (60 + 50 * index, 120, 180 - 40 * index))
 
 
-def play(work: Path, script: str, engines: dict[str, Path], seconds: int, **binds) -> dict:
-    """Play a script in the application; what it found, and in ``out`` the pictures."""
-    out = work / "out"
+def play(work: Path, scripts: str | tuple[str, ...], engines: dict[str, Path], seconds: int, **binds) -> dict:
+    """Play scripts in the application, each in a Blender of its own; what the last found, and in ``out`` the pictures."""
+    scripts, out = (scripts,) if isinstance(scripts, str) else scripts, work / "out"
     out.mkdir()
-    for path in (FAKE, HERE / "person.py", HERE / script):
+    for path in (FAKE, HERE / "person.py", *(HERE / script for script in scripts)):
         shutil.copy(path, work)
     application = Application(work, Path(os.environ["CLOSEUP_ZIP"]), **binds)
     environment = {
         "CLOSEUP_APP_OUT": out,
         "CLOSEUP_APP_PHOTOS": work / "photos",
+        "CLOSEUP_APP_DEMO": DEMO,
         "CLOSEUP_APP_ENGINES": json.dumps({name: str(path) for name, path in engines.items()}),
     }
+    said = ""
     try:
-        application.play(work / script, seconds, **environment)
+        for script in scripts:
+            application.play(work / script, seconds, screen="1280x1440", **environment)
+            said += (work / "blender.log").read_text(errors="replace")
         result = json.loads((out / "result.json").read_text())
     finally:
         if pictures := os.environ.get("CLOSEUP_APP_PICTURES"):
-            shutil.copytree(out, pictures, dirs_exist_ok=True)
+            shutil.copytree(out, Path(pictures) / Path(scripts[-1]).stem, dirs_exist_ok=True)
         log = work / "blender.log"
-        said = log.read_text(errors="replace") if log.exists() else "no log"
-        print(said[-4000:])
+        print(log.read_text(errors="replace")[-4000:] if log.exists() else "no log")
     result["said"] = said
     return result
 
@@ -75,7 +80,7 @@ def played(tmp_path_factory) -> dict:
         "slow": launcher(work / "slow", "slow", seconds=1.0),
         "fails": launcher(work / "fails", "error"),
     }
-    return play(work, "drive.py", engines, 300)
+    return play(work, "drive.py", engines, 400)
 
 
 def test_every_step_was_played(played):
@@ -102,14 +107,83 @@ def test_a_failure_is_shown_as_a_sentence_and_the_file_reopens(played):
     assert played["reopened"]
 
 
-def test_blender_stays_responsive_during_a_job(played):
-    """What we take of the main thread: short, but for the one moment that makes the results' datablocks.
+def test_blender_stays_responsive_during_a_job(tmp_path):
+    """What we take of the main thread, a cloud of a million points included: at most 30 ms at a time.
 
-    The bounds leave room for a busy machine; the numbers themselves are in result.json.
+    Blender's own redraws are not counted: without a graphics card they take far longer here, as result.json tells.
     """
-    *most, longest = played["pump_ms"]
-    assert most[-1] < 60.0
-    assert longest < 1500.0
+    write_photos(tmp_path / "photos")
+    found = play(tmp_path, "drive_measure.py", {"works": launcher(tmp_path / "works", points=1_000_000)}, 300)
+    assert "traceback" not in found, found["traceback"]
+    assert found["done"] == "done" and found["points"] == 1_000_000
+    assert max(found["pump_ms"] + found["overlay_ms"]) < 30.0
+    assert max(found["panels_ms"].values()) < 1.0
+    assert found["redraws"] >= 200
+
+
+def test_a_clicked_point_of_the_cloud_is_the_moves_target_and_the_panel_tells_of_the_move(played):
+    assert played["target"] == pytest.approx(1.0, abs=0.05)  # the cloud is a ball of radius 1
+    first, last = played["readout"][0], played["readout"][-1]
+    assert first.startswith("Frame 1: ") and last.startswith("Frame 48: ") and "zoom" in last
+
+
+@pytest.fixture(scope="module")
+def returned(tmp_path_factory) -> dict:
+    """Blender crashes during the second shot, before anything was saved, and opens the file again."""
+    work = tmp_path_factory.mktemp("returned")
+    write_photos(work / "photos")
+    engines = {"works": launcher(work / "works"), "slow": launcher(work / "slow", "slow", seconds=1.0)}
+    return play(work, ("drive_crash.py", "drive_return.py"), engines, 300)
+
+
+def test_after_a_crash_finished_results_arrive_and_the_interrupted_shot_is_unfinished(returned):
+    assert "traceback" not in returned, returned["traceback"]
+    assert "extensions/user_default/closeup" not in returned["said"]
+    (name, state, made, arrived), finished = returned["returned"]
+    assert (name, state, arrived) == ("interrupted-001", "unfinished", False) and 2 <= made < 6
+    assert finished == ["finished-001", "done", 6, False]
+    assert returned["arrived"] == ["finished"]
+
+
+def test_shots_continue_are_redone_shown_and_deleted(returned):
+    assert returned["continued"][0] == ["interrupted-001", "done", 6, False]
+    assert returned["redone"] == ["interrupted-002", "interrupted-001", "finished-001"]
+    assert returned["shown"] == ["finished"]
+    assert returned["outputs"] == {"strips": 1, "nodes": 1, "plane": True, "windows": 2, "shown": "finished"}
+    assert returned["deleted"] == ["interrupted-001", "finished-001"]
+    assert returned["reopened"] == {"shots": ["interrupted-001", "finished-001"], "placing": []}
+
+
+def test_the_command_line(tmp_path):
+    """``blender FILE --command closeup`` in the application itself: JSON, exit codes, and the results in the saved file."""
+    write_photos(tmp_path / "photos")
+    application = Application(tmp_path, Path(os.environ["CLOSEUP_ZIP"]))
+    engine, blend = launcher(tmp_path / "works", points=500), tmp_path / "scene.blend"
+    shutil.copy(FAKE, tmp_path)
+    save = f"import bpy; bpy.ops.wm.save_as_mainfile(filepath={str(blend)!r})"
+    application.call("blender", "--background", "--python-expr", save)
+
+    def closeup(*arguments: object) -> dict:
+        said = application.call("blender", blend, "--command", "closeup", *arguments, CLOSEUP_ENGINE_PYTHON=engine)
+        return json.loads(next(line for line in reversed(said.splitlines()) if line.startswith("{")))
+
+    photos = sorted((tmp_path / "photos").iterdir())
+    made = closeup("generate", "--frames", "1-3", "--name", "shot", "--save", "--photos", *photos)
+    assert made["frames"] == [1, 2, 3] and made["folder"] == str(tmp_path / "closeup" / "shot-001")
+    assert [(shot["name"], shot["state"], shot["made"]) for shot in closeup("shots")["shots"]] == [("shot", "done", 3)]
+    look = f"import bpy, sys; sys.exit({made['cloud']!r} not in bpy.data.objects)"
+    application.call("blender", "--background", blend, "--python-exit-code", "3", "--python-expr", look)
+    with pytest.raises(RuntimeError, match=r"There is no job\.json in"):
+        closeup("continue", tmp_path)
+
+
+if DEMO.is_file():
+
+    def test_the_demos_file_opens_with_its_shot(tmp_path):
+        write_photos(tmp_path / "photos")
+        found = play(tmp_path, "drive_demo.py", {}, 200, binds=(DEMO.parent,))
+        assert "traceback" not in found, found["traceback"]
+        assert found["shots"] == ["done"]
 
 
 if CAPTURE.is_dir():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 
+import jobs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +44,7 @@ def changed(place: str, value: object) -> dict:
 def test_round_trip(tmp_path):
     first = job.from_dict(GOOD)
     for name in ("a.png", "b.png"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"a picture")
     job.save(first, tmp_path)
     assert job.load(tmp_path) == first
     assert [path.name for path in tmp_path.iterdir() if "job" in path.name] == ["job.json"]
@@ -135,3 +138,49 @@ def test_any_json_anywhere_is_accepted_or_refused_with_a_sentence(place, value):
         job.from_dict(changed(place, value))
     except JobError as error:
         assert str(error).strip()
+
+
+# --- a stranger's files ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["depth/a.png", "./frames/a.png", "x/../Geometry/a.png", ".closeup/a.png", "link/a.png"])
+def test_photos_where_the_engine_writes_are_refused(tmp_path, name):
+    """The engine empties these folders when a job begins anew; a photo in one of them would be lost."""
+    folder = jobs.make(tmp_path / "job", frames=1)
+    (folder / "x").mkdir()
+    if name.startswith("link"):
+        (folder / "depth").mkdir()
+        (folder / "link").symlink_to(folder / "depth", target_is_directory=True)
+    place = folder / name
+    place.parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "photo-0.png", place)
+    jobs.change(folder, lambda data: data["sources"][0].update(image=name))
+    with pytest.raises(job.JobError, match="put it elsewhere"):
+        job.load(folder)
+    assert place.exists()
+
+
+def test_photos_in_folders_of_the_users_are_welcome(tmp_path):
+    folder = jobs.make(tmp_path / "job", frames=1)
+    (folder / "photos").mkdir()
+    shutil.move(folder / "photo-0.png", folder / "photos" / "a.png")
+    jobs.change(folder, lambda data: data["sources"][0].update(image="photos/a.png"))
+    assert job.load(folder).sources[0].image == "photos/a.png"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes as files")
+@pytest.mark.parametrize("name", ["/dev/zero", "/proc/self/mem", "pipe", "x" * 4000, "a\udcffb", "folder"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, name):
+    folder = jobs.make(tmp_path / "job", frames=1)
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    jobs.change(folder, lambda data: data["sources"][0].update(image=name, sha256=None))
+    with pytest.raises(job.JobError, match=r"missing|empty"):
+        job.load(folder)
+
+
+def test_an_endless_job_is_refused(tmp_path):
+    with open(tmp_path / "job.json", "wb") as stream:
+        stream.truncate(job.MAX_TEXT + 1)
+    with pytest.raises(job.JobError, match="no job of CloseUp"):
+        job.load(tmp_path)

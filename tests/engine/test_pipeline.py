@@ -129,6 +129,17 @@ def test_an_empty_path_only_solves(tmp_path):
     assert (folder / "cloud.ply").exists() and not (folder / "frames").exists()
 
 
+def test_an_empty_path_and_dense_make_the_cloud(tmp_path):
+    folder = jobs.make(tmp_path, frames=1, geometry=job.GeometrySettings(dense=True))
+    jobs.change(folder, lambda data: data.update(path=[]))
+    assert jobs.run(folder)[0] == 0
+    cloud = trimesh.load(folder / "cloud.ply")
+    assert len(cloud.vertices) > 2000 and not (folder / "frames").exists()
+    jobs.change(folder, lambda data: data["geometry"].update(dense="yes"))
+    code, _, message = jobs.run(folder)
+    assert code != 0 and "geometry.dense must be true or false" in message
+
+
 def test_exr_output(tmp_path):
     folder = jobs.make(tmp_path, frames=1, output=job.OutputSettings("exr"), generator=job.GeneratorSettings("none"))
     assert jobs.run(folder)[0] == 0

@@ -292,7 +292,7 @@ def test_specks_are_found():
 def test_device_by_name_by_environment_and_by_itself(monkeypatch):
     monkeypatch.delenv("CLOSEUP_DEVICE", raising=False)
     assert device.pick("cpu") == CPU
-    assert device.pick().type in ("cuda", "mps", "cpu")
+    assert device.pick().type in ("cuda", "xpu", "mps", "cpu")
     monkeypatch.setenv("CLOSEUP_DEVICE", "cpu")
     assert device.pick() == CPU
 

@@ -6,21 +6,22 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import jobs
 import pytest
 
-from engine import protocol
+from engine import lifeline, protocol
 
 
 class Engine:
     """A worker and its lines."""
 
-    def __init__(self):
+    def __init__(self, *arguments: object):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = jobs.start("serve", **pipes)
+        self.process = jobs.start("serve", *arguments, **pipes)
 
     def ask(self, **request) -> None:
         self.process.stdin.write(protocol.encode(request))
@@ -35,16 +36,19 @@ class Engine:
             events.append(self.event())
         return events
 
+    def end(self) -> None:
+        self.process.kill()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
 
 @pytest.fixture
 def engine():
     worker = Engine()
     yield worker
-    worker.process.kill()
-    with contextlib.suppress(OSError):
-        worker.process.stdin.close()
-    worker.process.stdout.close()
-    worker.process.wait()
+    worker.end()
 
 
 def test_it_greets_runs_jobs_and_quits(engine, tmp_path):
@@ -105,6 +109,45 @@ def test_garbage_is_answered_and_survived(engine):
     assert engine.event()["event"] == "pong"
 
 
+def test_a_request_with_an_odd_number_is_answered_and_survived(engine):
+    engine.event()
+    engine.process.stdin.write(b'{"request": "cancel", "id": {"a": 1}}\n{"request": "run", "job": 3, "id": 1}\n')
+    engine.process.stdin.flush()
+    for _ in range(2):
+        assert engine.event()["code"] == "protocol"
+    engine.ask(request="ping")
+    assert engine.event()["event"] == "pong"
+
+
+def test_it_tells_that_it_lives_while_a_job_runs(engine, tmp_path):
+    engine.event()
+    engine.ask(request="run", job=str(jobs.make(tmp_path, frames=2, depth=False)), id=5)
+    beats = [event for event in engine.until("done", "error") if event["event"] == "heartbeat"]
+    assert beats and all(beat["id"] == 5 and 0 <= beat["quiet"] < 30 for beat in beats)
+    assert [beat["cpu"] for beat in beats] == sorted(beat["cpu"] for beat in beats) and beats[-1]["cpu"] > 0.5
+
+
+def test_without_work_it_says_goodbye_and_ends(tmp_path):
+    engine = Engine("--idle", 1)
+    try:
+        engine.event()
+        engine.ask(request="run", job=str(jobs.make(tmp_path, frames=1)), id=1)
+        assert engine.until("done", "error")[-1]["event"] == "done"
+        assert engine.event()["event"] == "goodbye"
+        assert engine.process.wait(10) == 0
+    finally:
+        engine.end()
+
+
+def test_a_device_that_is_not_there_is_said_instead_of_hello():
+    engine = Engine("--device", "mps:7")
+    try:
+        event = engine.event()
+        assert (event["event"], event["code"]) == ("error", "device") and "mps:7" in event["message"]
+    finally:
+        engine.end()
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_the_end_of_stdin_ends_it(engine, tmp_path, busy):
     engine.event()
@@ -133,10 +176,52 @@ def test_it_dies_with_its_parent(tmp_path):
         worker = int(process.stdout.readline())
         assert process.stdout.readline().strip() == b"busy"
         process.send_signal(signal.SIGKILL)
+    _assert_gone(worker)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own signal is Linux'")
+def test_it_dies_with_its_parent_even_when_the_interpreter_is_blocked():
+    """A library that never returns and keeps the interpreter: no thread of ours can run any more."""
+    blocked = "import ctypes, os; from engine import lifeline; lifeline.hold(os.getppid()); ctypes.PyDLL(None).sleep(60)"
+    parent = (
+        "import subprocess, sys, time\n"
+        f"w = subprocess.Popen([sys.executable, '-c', {blocked!r}], stdin=subprocess.PIPE)\n"
+        "print(w.pid, flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], cwd=jobs.ROOT, stdout=subprocess.PIPE) as process:
+        worker = int(process.stdout.readline())
+        time.sleep(1.0)
+        assert _alive(worker)
+        process.kill()
+    _assert_gone(worker)
+
+
+def test_the_lifeline_sees_a_process_end():
+    """Without the kernel's signal, as on other systems: what waits returns when, and only when, the process has gone."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        waits = {"linux": lifeline._wait_for_pidfd, "darwin": lifeline._wait_for_kqueue}.get(sys.platform)
+        if waits is None:
+            pytest.skip("Windows' handles are tried with the job object")
+        thread = threading.Thread(target=waits, args=(process.pid,), daemon=True)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        process.kill()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_a_parent_that_has_gone_already_ends_it():
+    ended = []
+    lifeline.hold(2**22 + 1, lambda: ended.append(True))
+    assert ended
+
+
+def _assert_gone(pid: int) -> None:
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and _alive(worker):
+    while time.monotonic() < deadline and _alive(pid):
         time.sleep(0.1)
-    assert not _alive(worker)
+    assert not _alive(pid)
 
 
 def _alive(pid: int) -> bool:
