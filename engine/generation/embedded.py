@@ -20,6 +20,8 @@ from .interface import put_back
 from .model import MULTIPLE, BridgeUNet, network_inputs, sample
 
 WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
+SHA256 = "c1507be0ef08beb9da18d092e46cf00bc48ed51491ebe847c08c23ae6b5ece51"
+"""Of the shipped weights; others under their name are refused."""
 TILE_PIXELS = 2 * 1024 * 1024
 """A frame larger than this goes through the network in tiles: about 1 GB of memory each."""
 OVERLAP = 192
@@ -36,6 +38,8 @@ class EmbeddedBackend:
         self.device = torch.device(device)
         net = load_network(weights)
         self.version = sha256_of(weights)
+        if weights == WEIGHTS and self.version != SHA256:
+            raise EngineError(f"The generator's weights {weights} are not the published ones; install CloseUp again.", "weights")
         self.net = net.to(self.device, dtype=_best_dtype(self.device), memory_format=torch.channels_last).eval()
 
     def generate(self, conditions: Sequence[Condition], settings: GeneratorSettings, progress: Progress) -> list[np.ndarray]:

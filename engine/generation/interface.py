@@ -60,7 +60,7 @@ def open_backend(name: str, device: torch.device) -> Backend:
     raise EngineError(f'There is no generator "{name}"; choose "embedded" or "none".', "backend")
 
 
-FULL_RESOLUTION_TRUST = 0.25
+FULL_RESOLUTION_TRUST = 0.1
 """Exponent of the confidence where a photo saw the pixel at full resolution: there the model has little to add."""
 COARSEST = 6
 """Levels beyond this are put back as this one."""

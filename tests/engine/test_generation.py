@@ -84,7 +84,7 @@ def test_sure_pixels_are_put_back_and_holes_are_left_alone():
 @pytest.mark.parametrize(
     ("level", "confidence", "share"),
     [
-        (1, 0.0625, 0.5),
+        (1, 0.5**10, 0.5),
         (1, 1.0, 1.0),
         (2, 0.5, 0.5),
         (2, 1.0, 1.0),
@@ -168,6 +168,16 @@ def test_empty_and_broken_conditions_give_finite_frames(shipped):
     broken.confidence[4] = np.nan
     for frame in shipped.generate([nothing, sky, broken], GeneratorSettings(), Progress()):
         assert np.isfinite(frame).all()
+
+
+def test_other_weights_under_the_shipped_name_are_refused(monkeypatch, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(embedded.WEIGHTS.read_bytes())
+    assert embedded.EmbeddedBackend(CPU, other).version == embedded.SHA256  # the same bytes elsewhere are welcome
+    monkeypatch.setattr(embedded, "SHA256", "0" * 64)
+    with pytest.raises(EngineError, match="not the published ones"):
+        open_backend("embedded", CPU)
+    assert embedded.EmbeddedBackend(CPU, other)
 
 
 @pytest.mark.parametrize("message", ["CUDA out of memory", "DefaultCPUAllocator: can't allocate memory: you tried"])
