@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bpy
 
-from . import record, results, sequences
+from . import photo_cameras, record, sequences
 from .errors import CloseUpError
 from .gather import SHOT_KEY
 
@@ -93,7 +93,7 @@ def add_plane(scene, folder: Path, camera, distance: float = 0.0):
     mesh.materials.append(_material(scene, folder, frames))
     obj = bpy.data.objects.new(mesh.name, mesh)
     obj[SHOT_KEY] = folder.name
-    results.collection_of(scene).objects.link(obj)
+    photo_cameras.collection(scene).objects.link(obj)
     obj.parent = camera
     return obj
 

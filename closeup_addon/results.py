@@ -15,12 +15,11 @@ import bpy
 
 from ..engine import job as jobs
 from ..engine.job import Camera, Job, JobError
-from . import cameras, cloud, later, overlay, photos, sequences
+from . import cloud, later, overlay, photo_cameras, photos, sequences
 from .cloud import COLLECTION_KEY
 from .errors import CloseUpError
-from .gather import SHOT_KEY, SIZE_KEY
+from .gather import SHOT_KEY
 
-COLLECTION = "Close-up"
 SPARSE_RADIUS = 0.08
 
 
@@ -113,11 +112,11 @@ def place_in_steps(scene, result: Result, followed: Sequence = ()) -> Generator[
     """As :func:`place`, in steps that are short enough for Blender to redraw in between. Undo makes them void."""
     shot = result.folder.name
     placed = Placed()
-    collection = collection_of(scene)
+    collection = photo_cameras.collection(scene)
     if result.points is not None:
         placed.cloud = yield from _place_cloud(collection, result, shot)
     for solved in result.solved:
-        obj = _place_camera(collection, solved, shot)
+        obj = _place_camera(scene, collection, solved, shot)
         placed.cameras.append(obj)
         for photo in scene.closeup.photos:
             if photo.absolute().resolve() == solved.photo.resolve():
@@ -157,17 +156,6 @@ def show(scene, folder: Path, frames: dict[int, Path], followed: Sequence) -> bo
             if collection.get(COLLECTION_KEY) and _of_shot(collection, folder.name, "cloud"):
                 show_cloud(collection, folder.name)
     return True
-
-
-def collection_of(scene):
-    """The scene's collection "Close-up", made when it is missing."""
-    for item in scene.collection.children_recursive:
-        if item.get(COLLECTION_KEY) and item.library is None:
-            return item
-    result = bpy.data.collections.new(COLLECTION)
-    result[COLLECTION_KEY] = True
-    scene.collection.children.link(result)
-    return result
 
 
 def collection_objects(scene) -> list:
@@ -237,27 +225,15 @@ def _remove_data(data) -> None:
         bpy.data.batch_remove([data])
 
 
-def _place_camera(collection, solved: SolvedCamera, shot: str):
-    obj = _of_shot(collection, shot, "camera", solved.name)
-    if obj is None:
-        stem = Path(solved.name).stem
-        obj = bpy.data.objects.new(stem, bpy.data.cameras.new(stem))
-        obj[SHOT_KEY], obj["closeup_photo"] = shot, solved.name
-        collection.objects.link(obj)
-    cameras.apply(solved.camera, obj.data)
-    obj.matrix_world = cameras.blender_matrix(solved.camera)
-    obj[SIZE_KEY] = (solved.camera.width, solved.camera.height)
-    obj.data.display_size = 0.2
+def _place_camera(scene, collection, solved: SolvedCamera, shot: str):
+    obj = _of_shot(collection, shot, "camera", solved.name) or photo_cameras.new(scene, solved.name, solved.camera, source=shot)
+    photo_cameras.place(obj, solved.camera)
     if not solved.image.is_file():  # such as a result that was made on another machine
         return obj
     image = bpy.data.images.load(sequences.portable(solved.image), check_existing=True)
     existing = [item for item in obj.data.background_images if item.image]
-    background = existing[0] if existing else obj.data.background_images.new()
-    background.image = image
-    background.alpha = 1.0
-    # the camera's width is the photo's, so the photo fills the frame's width whatever the scene's proportions are
-    frame = cameras.frame_of(bpy.context.scene.render)
-    flatter = frame.width * frame.aspect_x * solved.camera.height > frame.height * frame.aspect_y * solved.camera.width
-    background.frame_method = "CROP" if flatter else "FIT"
-    obj.data.show_background_images = True
+    if existing:  # with all the user did to it
+        existing[0].image = image
+    else:
+        photo_cameras.show(scene, obj, image)
     return obj

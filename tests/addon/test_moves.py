@@ -23,13 +23,13 @@ def photo_at(scene):
 
 def add_cloud(scene, points, radius: float):
     """A cloud as a job would have brought it."""
-    cloud, results, later = (module(f"closeup_addon.{name}") for name in ("cloud", "results", "later"))
+    cloud, photo_cameras, later = (module(f"closeup_addon.{name}") for name in ("cloud", "photo_cameras", "later"))
     points = np.ascontiguousarray(points, np.float32)
     n = len(points)
     coded = np.full((n, 4), 255, np.uint8)
     made = cloud.Points(points, np.ones((n, 4), np.float32), coded, np.ones(n, np.float32), np.zeros(n, np.int32), radius)
     obj = later.finish(cloud.build("cloud", made))
-    results.collection_of(scene).objects.link(obj)
+    photo_cameras.collection(scene).objects.link(obj)
     return obj
 
 
