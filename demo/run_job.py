@@ -144,6 +144,8 @@ def from_photos(folder: Path, out: Path, options: argparse.Namespace, given: dic
     bpy.ops.closeup.add_photos(directory=str(folder), files=[{"name": name} for name in names])
     say(f"{len(names)} photos of {folder.name}")
     operate(bpy.ops.closeup.solve_cameras, folder=str(fresh(out / "solve")), focal_35mm=options.focal_35mm)
+    for photo in scene.closeup.photos:
+        photo.use = photo.camera is not None  # what could not be placed would be tried again, in vain
     width, height = next(photo.camera for photo in scene.closeup.photos if photo.camera)["closeup_size"]
     scene.render.resolution_x = WIDTH if width >= height else 2 * round(WIDTH * width / height / 2)
     scene.render.resolution_y = WIDTH if height > width else 2 * round(WIDTH * height / width / 2)

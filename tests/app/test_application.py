@@ -77,7 +77,7 @@ def played(tmp_path_factory) -> dict:
     write_photos(work / "photos")
     engines = {
         "works": launcher(work / "works"),
-        "slow": launcher(work / "slow", "slow", seconds=1.0),
+        "slow": launcher(work / "slow", "slow", seconds=5.0),
         "fails": launcher(work / "fails", "error"),
     }
     return play(work, "drive.py", engines, 400)
@@ -132,7 +132,7 @@ def returned(tmp_path_factory) -> dict:
     """Blender crashes during the second shot, before anything was saved, and opens the file again."""
     work = tmp_path_factory.mktemp("returned")
     write_photos(work / "photos")
-    engines = {"works": launcher(work / "works"), "slow": launcher(work / "slow", "slow", seconds=1.0)}
+    engines = {"works": launcher(work / "works"), "slow": launcher(work / "slow", "slow", seconds=5.0)}
     return play(work, ("drive_crash.py", "drive_return.py"), engines, 300)
 
 
