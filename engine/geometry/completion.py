@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from . import aggregation
-from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample, transfer
+from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
 
 FREE_SPACE = 1.03
 """A hypothesis is refuted when a sure depth behind it is this many times as far."""
@@ -79,7 +79,7 @@ class Judge:
         """Where hypotheses w (N,) at pixels (3, N) land in a partner: inside (N,), u, v (1, N), the depth that the partner knows
         there over theirs (N,), and how sure it is (N,)."""
         partner, known, confidence = self.partners[number]
-        a, b = transfer(self.frame.camera, partner.camera, w.device)
+        a, b = self.matcher.transfers[number]
         q = a @ pixels + b[:, None] * w
         z = q[2].clamp_min(1e-6)
         u, v = (q[0] / z)[None], (q[1] / z)[None]

@@ -11,7 +11,6 @@ from ..progress import EngineError
 from ..records import PointCloud
 
 MAX_HEADER = 1 << 16
-_ADVICE = "run the job again, or export it as .ply with vertices"
 _LAYOUT = [
     *((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")),
     *((name, "u1") for name in ("red", "green", "blue")),

@@ -216,9 +216,16 @@ def _confidence(state: _State) -> torch.Tensor:
     return torch.where(consistency.specks(state.w), confidence * 0.3, confidence)
 
 
+def _certainty(state: _State) -> torch.Tensor | None:
+    """(H, W) 0..1 how sure each depth is, a given one wholly; None where there is no depth map."""
+    if state.w is None:
+        return None
+    return torch.ones_like(state.w) if state.given else _confidence(state)
+
+
 def _finish(states: list[_State], work: list[_State], frames, progress: Progress) -> list[View]:
     """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
-    certain = [state.w is not None and not state.given and _confidence(state) for state in states]
+    certain = [_certainty(state) for state in states]
     for state, frame, sure in zip(states, frames, certain):
         if state in work:
             _find_sky(state, frame, [frames[j] for j in state.scope.partners], sure)
@@ -256,8 +263,7 @@ def _planes(states, frames, certain) -> np.ndarray:
     points = [np.zeros((0, 7))]
     for state, frame, sure in zip(states, frames, certain):
         if state.w is not None:
-            trust = torch.ones_like(state.w) if state.given else sure
-            points.append(planes.oriented_points(state.w, (state.w > 0) & (trust > PLANE_SURE), frame.camera))
+            points.append(planes.oriented_points(state.w, (state.w > 0) & (sure > PLANE_SURE), frame.camera))
     return planes.find(np.concatenate(points))
 
 
@@ -283,8 +289,7 @@ def _completed(index: int, states, certain, frames, surfaces: np.ndarray) -> tup
         better = (confidence < UNSURE) & (trust > 0.5)
         w, confidence = torch.where(better, seen, w), torch.where(better, trust * 0.7, confidence)
     partners = [j for j in state.scope.partners if states[j].w is not None]
-    others = [(frames[j], states[j].w, torch.ones_like(states[j].w) if states[j].given else certain[j]) for j in partners]
-    judge = completion.Judge(frame, others)
+    judge = completion.Judge(frame, [(frames[j], states[j].w, certain[j]) for j in partners])
     known = (confidence >= UNSURE) & (w > 0) & (judge.refutations(w) <= confidence) & ~completion.beside_edges(w)
     if not bool(known.any()):
         return w, confidence * 0.5
@@ -310,8 +315,7 @@ def _seen_by_others(index: int, states, certain, frame) -> tuple[torch.Tensor, t
     for j, other in enumerate(states):
         if j == index or other.w is None:
             continue
-        sure = (other.w > 0).float() if other.given else certain[j]
-        kept = torch.where(sure >= 0.6, other.w, torch.zeros_like(sure))
+        kept = torch.where(certain[j] >= 0.6, other.w, torch.zeros_like(other.w))
         seen = consistency.reproject(kept, other.camera, frame.camera, frame.size)
         nearer = seen > best
         best, trust = torch.where(nearer, seen, best), torch.where(nearer, torch.full_like(trust, 0.7), trust)
