@@ -174,10 +174,11 @@ def test_command(arguments: argparse.Namespace) -> None:
     started, failed = time.monotonic(), []
     python = engine_python()
 
-    def part(name: str, *command: object, **env: object) -> None:
+    def part(name: str, *command: object, **env: object) -> bool:
         say(f"\n== {name}")
         if run(*command, **env):
             failed.append(name)
+        return name not in failed
 
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     part("lint", sys.executable, ROOT / "build.py", "lint")
@@ -189,8 +190,8 @@ def test_command(arguments: argparse.Namespace) -> None:
     shared = {"CLOSEUP_ZIP": extension, "CLOSEUP_ENGINE_PYTHON": python}
     for version in BPY:
         part(f"extension on Blender {version}", bpy_python(version), *pytest, "tests/addon", **shared)
-    if arguments.app:
-        part("the application", python, *pytest, "tests/app", **shared)
+    if arguments.app and part("Blender 5.2, the application", python, "tests/app/install_blender.py"):
+        part("the application's plays", python, *pytest, "tests/app", **shared)
     say(
         f"\n{(time.monotonic() - started) / 60:.1f} minutes; "
         + (f"failed: {', '.join(failed)}" if failed else "all parts passed")
@@ -200,7 +201,7 @@ def test_command(arguments: argparse.Namespace) -> None:
 
 def bench_command(arguments: argparse.Namespace) -> None:
     """Time and quality of the engine's parts on scenes of its own."""
-    check(engine_python(), "tests/bench.py", arguments.what, "--out", DIST / "bench")
+    check(engine_python(), "tests/bench", arguments.what, "--out", DIST / "bench", "--scenes", *arguments.scenes)
 
 
 def docs_command(arguments: argparse.Namespace) -> None:
@@ -246,6 +247,7 @@ def main() -> None:
     command("manifest", manifest_command)
     bench = command("bench", bench_command)
     bench.add_argument("what", nargs="?", default="all", choices=("all", "conditioning", "generator", "geometry"))
+    bench.add_argument("--scenes", nargs="*", default=[], help="folders that demo/still_life.py wrote, to measure on as well")
     command("lint", lint_command)
     command("lock", lock_command)
     command("docs", docs_command)

@@ -16,6 +16,7 @@ import bpy
 
 from . import ply
 from .cloud_nodes import COLOR, NAME, material, node_group
+from .languages import marked
 
 COLLECTION_KEY = "closeup_results"
 """Custom property of the collections that hold what close-ups brought."""
@@ -233,7 +234,7 @@ def filters(obj) -> tuple[float, int]:
 
 def filter_controls(modifier) -> list[tuple[object, str, str]]:
     """(data, property, label) of the modifier's sliders, as ``layout.prop`` takes them."""
-    labels = {"Confidence": "Least Confidence", "Photo": "Only Photo"}
+    labels = {"Confidence": marked("Least Confidence"), "Photo": marked("Only Photo")}
     return [(*_input(modifier, name), label) for name, label in labels.items()]
 
 

@@ -9,6 +9,7 @@ from ..engine.job import Camera
 from . import cameras, cloud, gather, moves, results, sampling
 from .errors import CloseUpError
 from .extension import log
+from .languages import iface
 
 FRAMES = 24
 """How many frames of a move are looked at, at most."""
@@ -189,7 +190,7 @@ def summary(rows: tuple[Row, ...]) -> list[str]:
     chosen = (
         dict.fromkeys([rows[0], worst, rows[-1]]) if worst.seen < 0.95 * min(row.seen for row in ends) else dict.fromkeys(ends)
     )
-    return [f"Frame {row.frame}: {row.zoom:.1f}× zoom, {row.seen:.0%} seen" for row in chosen]
+    return [iface("Frame {}: {:.1f}× zoom, {:.0%} seen", row.frame, row.zoom, row.seen) for row in chosen]
 
 
 def belongs_to(scene) -> bool:

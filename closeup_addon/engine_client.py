@@ -52,6 +52,7 @@ class EngineClient:
         self._breach: tuple[str, str] | None = None
         self._vitals: vitals.Vitals | None = None
         self._running: int | None = None
+        self._preview: dict | None = None
         self._verdict = ""
         self._cancelled_at: float | None = None
         self._terminated_at: float | None = None
@@ -72,6 +73,12 @@ class EngineClient:
         with self._lock:
             self._vitals = vitals.Vitals(time.monotonic()) if self.hello else None
         self._requests.put({"request": "run", "job": str(folder), "id": number})
+
+    def preview(self, request: dict) -> None:
+        """Ask for a live preview: the keys of protocol.REQUESTS["preview"]. Its answers are events, with the file's bytes as
+        "pixels"; those to older requests have none."""
+        self._preview = request
+        self._requests.put({"request": "preview", **request})
 
     def cancel(self, number: int) -> None:
         """Ask to stop a job; :meth:`poll` terminates, then kills, an engine that does not."""
@@ -190,6 +197,7 @@ class EngineClient:
             helper.start()
         self._read(process)
         code = process.wait()
+        process.untie()
         self._requests.put(None)
         for helper in helpers:
             helper.join(1.0)
@@ -213,8 +221,24 @@ class EngineClient:
                 self._end("protocol", f"The engine said something that was not understood ({error}); see {self.log}.")
                 return
 
+    def _picture(self, event: dict) -> bytes:
+        """A preview's file, which is taken away; read here, in a thread, since even a quick disk may keep Blender too long."""
+        asked, pixels = self._preview, b""
+        if asked is None:
+            return pixels
+        path = Path(asked["pictures"], protocol.preview_file(event["id"], event["final"]))
+        width, height = event["width"], event["height"]
+        with contextlib.suppress(OSError):  # a picture that cannot be read is none
+            fits = 0 < width <= asked["camera"]["width"] and 0 < height <= asked["camera"]["height"]
+            if fits and event["id"] == asked["id"] and path.stat().st_size == protocol.PREVIEW_PIXEL * width * height:
+                pixels = path.read_bytes()
+            path.unlink(missing_ok=True)
+        return pixels
+
     def _put(self, event: dict) -> None:
         """Into the queue; of progress and heartbeats only the newest counts."""
+        if event["event"] == "preview":
+            event["pixels"] = self._picture(event)
         with self._lock:
             if self._vitals:
                 self._vitals.hear(event, time.monotonic())

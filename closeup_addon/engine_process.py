@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from .environment import settings
 from .errors import CloseUpError
-
-_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "VIRTUAL_ENV")
-"""Variables that belong to Blender's Python and would mislead another one."""
 
 
 def clean_environment() -> dict[str, str]:
     """The variables for a process in the engine's Python."""
-    environment = {key: value for key, value in os.environ.items() if key not in _FOREIGN}
-    return {**environment, "PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1"}
+    return {**settings.clean_environment(), "PYTHONUNBUFFERED": "1"}
 
 
 class JobLimits(ctypes.Structure):
@@ -64,18 +60,32 @@ class EngineProcess(subprocess.Popen):
         with contextlib.suppress(OSError):  # it may have gone already
             self.stdin.close()
 
+    def untie(self) -> None:
+        """It has ended: give Windows' job object back, which ends what it left running."""
+        if self._tie:
+            _kernel().CloseHandle(self._tie)
+            self._tie = None
 
-def _tied(process: subprocess.Popen):
-    """The handle of a Windows job object with ``process`` in it: when the last handle closes, as it does when Blender ends
-    in any way, Windows ends the process and all its children. None where that is refused."""
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-    handle = ctypes.c_void_p
+
+def _kernel():
+    """Windows' functions for job objects."""
+    kernel, handle = ctypes.WinDLL("kernel32", use_last_error=True), ctypes.c_void_p
     kernel.CreateJobObjectW.restype = handle
     kernel.CreateJobObjectW.argtypes = (handle, handle)
     kernel.SetInformationJobObject.argtypes = (handle, ctypes.c_int, handle, ctypes.c_uint32)
     kernel.AssignProcessToJobObject.argtypes = (handle, handle)
+    kernel.CloseHandle.argtypes = (handle,)
+    return kernel
+
+
+def _tied(process: subprocess.Popen):
+    """The handle of a Windows job object with ``process`` in it: when the last handle closes, as it does when Blender ends
+    in any way, Windows ends the process and all its children. None where that is refused."""
+    kernel, limits = _kernel(), JobLimits(flags=_KILL_ON_JOB_CLOSE)
     job = kernel.CreateJobObjectW(None, None)
-    limits = JobLimits(flags=_KILL_ON_JOB_CLOSE)
-    if not job or not kernel.SetInformationJobObject(job, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits)):
-        return None
-    return job if kernel.AssignProcessToJobObject(job, int(process._handle)) else None
+    told = job and kernel.SetInformationJobObject(job, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits))
+    if told and kernel.AssignProcessToJobObject(job, int(process._handle)):
+        return job
+    if job:
+        kernel.CloseHandle(job)
+    return None

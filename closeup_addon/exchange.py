@@ -13,6 +13,7 @@ import bpy
 from ..engine.job import Camera, Source
 from . import cloud, colmap, folders, gather, overlay, photo_cameras, photos, preferences, straighten, transforms
 from .errors import CloseUpError
+from .languages import iface
 from .reconstruction import Y_DOWN, Reconstruction, View
 from .results import SPARSE_RADIUS
 
@@ -125,12 +126,12 @@ def _place_points(scene, what: Reconstruction, name: str, source: str) -> Genera
 def _told(what: Reconstruction) -> str:
     missing = [view.name for view in what.views if view.image is None]
     bent = [view.name for view in what.views if view.image and view.distortion.bends]
-    text = f"{len(what.views)} cameras imported"
+    told = [iface("{} cameras imported", len(what.views))]
     if missing:
-        text += f"; {len(missing)} photos were not found, the first is {missing[0]}"
+        told.append(iface("{} photos were not found, the first is {}", len(missing), missing[0]))
     if bent:
-        text += f"; {len(bent)} photos have a bent lens and were not straightened (see the list)"
-    return "; ".join([text, *(warning.rstrip(".") for warning in what.warnings)])
+        told.append(iface("{} photos have a bent lens and were not straightened (see the list)", len(bent)))
+    return "; ".join([*told, *(warning.rstrip(".") for warning in what.warnings)])
 
 
 # --- out ---------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ def _export(scene, folder: Path, write: Callable[[Reconstruction], None]) -> Gen
                 raise CloseUpError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from None
 
         yield work_on_files
-    return f"{len(what.views)} cameras exported to {folder}"
+    return iface("{} cameras exported to {}", len(what.views), folder)
 
 
 def _views(sources: list[Source], base: Path) -> list[View]:

@@ -81,7 +81,7 @@ def job_of(scene, folder: Path, options: Options, solve_only: bool = False) -> J
     """
     path = () if solve_only else _path(scene, options)
     settings = scene.closeup
-    found = sources(scene, folder, options)
+    found = sources(scene, folder, options, retry=solve_only)
     size = options.max_size or settings.photo_size
     geometry = GeometrySettings(method=options.geometry, max_size=size, dense=options.dense)
 
@@ -203,9 +203,14 @@ def count_camera_photos(scene) -> int:
     return count
 
 
-def sources(scene, folder: Path, options: Options) -> list[Source]:
-    """The photos of a job in ``folder``, with their cameras as they are at the scene's frame. Raises CloseUpError."""
-    photos = _listed(scene, options) if options.photos is None else [_given(item) for item in options.photos]
+def sources(scene, folder: Path, options: Options, retry: bool = True) -> list[Source]:
+    """The photos of a job in ``folder``, with their cameras as they are at the scene's frame. Raises CloseUpError.
+
+    retry: also those of the list whose cameras could not be found before.
+    """
+    photos = _listed(scene, options, retry) if options.photos is None else [_given(item) for item in options.photos]
+    if not photos and any(item.use and item.problem for item in scene.closeup.photos):
+        raise CloseUpError("No photo has a place yet; the list says why: change the photos, then press Solve Cameras.")
     if not photos:
         raise CloseUpError("There are no photos; add some in the Close-up tab, or give cameras photos as background images.")
     known = [photo for photo in photos if photo.camera]
@@ -239,11 +244,11 @@ def _extras(item, folder: Path, index: int) -> dict[str, str]:
     return {kind: _portable(path, folder) for kind, path in found.items()}
 
 
-def _listed(scene, options: Options) -> list[_Photo]:
+def _listed(scene, options: Options, retry: bool) -> list[_Photo]:
     settings = scene.closeup
     photos = []
     for item in settings.photos:
-        if item.use:
+        if item.use and (retry or item.camera or not item.problem):
             background = photo_background(item.camera, hidden=True) if item.camera else None
             image = background.image if background else item.image
             if image is None and not item.filepath:

@@ -24,6 +24,7 @@ from .engine_client import EngineClient
 from .errors import CloseUpError
 from .extension import PACKAGE, ROOT, log
 from .home import Home
+from .languages import iface, marked
 
 LOG_SECONDS = 5.0
 STATES = ("queued", "running", "placing", "waiting", "done", "failed", "cancelled")
@@ -49,7 +50,7 @@ class Shot:
     brought: bool = False
     state: str = "queued"
     stage: str = ""
-    message: str = "Waiting"
+    message: str = marked("Waiting")
     cancelling: bool = False
     done: float = 0.0
     total: float = 0.0
@@ -77,13 +78,14 @@ class Shot:
     def step_text(self) -> str:
         """What is being done."""
         if self.frame_total and self.stage == "frames" and self.state == "running" and not self.cancelling:
-            return f"Frame {min(len(self.frames) + 1, self.frame_total)} of {self.frame_total}"
-        return self.message
+            return iface("Frame {} of {}", min(len(self.frames) + 1, self.frame_total), self.frame_total)
+        return iface(self.message)
 
     @property
     def progress_text(self) -> str:
         """What is being done, and for how much longer."""
-        return self.step_text if self.seconds_left is None else f"{self.step_text}, {duration(self.seconds_left)} left"
+        left = self.seconds_left
+        return self.step_text if left is None else iface("{}, {} left", self.step_text, duration(left))
 
     @property
     def solve_only(self) -> bool:
@@ -159,9 +161,9 @@ class Queue:
     def cancel(self, shot: Shot) -> None:
         """Stop a shot; what is finished of it stays in its folder."""
         if shot.state == "queued":
-            self._end(shot, "cancelled", "Cancelled")
+            self._end(shot, "cancelled", marked("Cancelled"))
         elif shot.state == "running" and self._client:
-            shot.cancelling, shot.message = True, "Cancelling"
+            shot.cancelling, shot.message = True, marked("Cancelling")
             self._client.cancel(shot.number)
         self.changed = True
 
@@ -192,6 +194,25 @@ class Queue:
         shot = self.latest
         return shot if shot and (not shot.ended or shot.home.session == self.session or shot.placed) else None
 
+    # --- the live preview, while the engine works on no shot -----------------------
+
+    def ask_preview(self, request: dict) -> bool:
+        """Let the engine make a picture (see :meth:`EngineClient.preview`); it is started when there is none.
+
+        False when its predecessor's last words have not been heard yet. Raises CloseUpError.
+        """
+        if self._client and not self._client.alive:
+            return False
+        self._engine().preview(request)
+        return True
+
+    def preview_event(self) -> dict | None:
+        """The engine's next event (see :meth:`EngineClient.poll`), None when there is none."""
+        event = self._client.poll() if self._client else None
+        if event and event["event"] == "closed":
+            self._drop_client()
+        return event
+
     # --- the pump ----------------------------------------------------------------
 
     def pump(self, seconds: float = 0.004) -> bool:
@@ -216,7 +237,8 @@ class Queue:
         except CloseUpError as error:
             self._fail(shot, str(error))
             return
-        shot.state, shot.message = "running", "Starting the engine" if self._client.hello is None else "Starting"
+        shot.state = "running"
+        shot.message = marked("Starting the engine") if self._client.hello is None else marked("Starting")
         self.changed = True
 
     def _engine(self) -> EngineClient:
@@ -298,7 +320,7 @@ class Queue:
 
     def _read_results(self, shot: Shot) -> None:
         """The engine has done its part; the pump does the rest."""
-        shot.state, shot.message, shot.done, shot.total = "placing", "Bringing the results into the scene", 0, 0
+        shot.state, shot.message, shot.done, shot.total = "placing", marked("Bringing the results into the scene"), 0, 0
 
     def _bring_on(self, shot: Shot) -> bool:
         """One short step of placing a shot's results; False when there is nothing more to do now."""
@@ -326,8 +348,10 @@ class Queue:
             photos.mark(home[0], shot.folder)
         if not bpy.app.background:
             bpy.ops.ed.undo_push(message=f"Close-up: {shot.name}")
-        what = f"{len(shot.placed.cameras)} cameras solved" if shot.solve_only and shot.placed.cameras else f"{shot.name} done"
-        message = f"{shot.name} was brought into the scene" if shot.brought else f"{what} in {duration(shot.seconds)}"
+        solved = len(shot.placed.cameras) if shot.solve_only else 0
+        taken = duration(shot.seconds)
+        what = iface("{} cameras solved in {}", solved, taken) if solved else iface("{} done in {}", shot.name, taken)
+        message = iface("{} was brought into the scene", shot.name) if shot.brought else what
         self._end(shot, "done", message)
         log.info("%s: %s: %s", shot.name, message, shot.folder)
 

@@ -120,19 +120,21 @@ def _material(scene, folder: Path, frames: dict[int, Path]):
 def add_passes(scene, folder: Path) -> list:
     """A node in the scene's compositor for each sequence that the shot has; returns the nodes.
 
-    A scene without a compositor gets one that puts the colour out as the render. Raises CloseUpError.
+    EXR frames hold depth, normals, confidence and provenance themselves, so that one node has a socket for each. A scene
+    without a compositor gets one that puts the colour out as the render. Raises CloseUpError.
     """
-    kinds = [kind for kind in PASSES if record.frames_of(folder, kind)]
     frames_of(folder)
     tree, fresh = _compositor(scene)
     nodes = []
     lowest = min((node.location.y for node in tree.nodes), default=0.0)
-    for index, kind in enumerate(kinds):
+    for kind in PASSES:
+        if not record.frames_of(folder, kind) or (nodes and LABELS[kind] in nodes[0].outputs):
+            continue
         node = tree.nodes.new("CompositorNodeImage")
         node.image = image_of(folder, kind)
         sequences.fit_user(node, frames_of(folder, kind), scene.frame_current)
         node.label = f"{folder.name}: {LABELS[kind]}"
-        node.location = (-400, (0 if fresh else lowest - 400) - 360 * index)
+        node.location = (-400, (0 if fresh else lowest - 400) - 360 * len(nodes))
         nodes.append(node)
     if fresh:
         _put_out(tree, nodes[0])
@@ -163,7 +165,7 @@ def _put_out(tree, node) -> None:
     viewer = tree.nodes.new("CompositorNodeViewer")
     output.location, viewer.location = (200, 0), (200, -160)
     for end in (output, viewer):
-        tree.links.new(node.outputs["Image"], end.inputs[0])
+        tree.links.new(node.outputs[0], end.inputs[0])
 
 
 # --- Image Editor -----------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import bpy
@@ -12,6 +12,7 @@ import bpy
 from ..engine import job as jobs
 from .errors import CloseUpError
 from .gather import SHOT_KEY, is_file, photo_background
+from .languages import iface, marked
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What a folder is searched for."""
@@ -19,9 +20,9 @@ ALL_SUFFIXES = (*SUFFIXES, ".exr")
 """What can be a photo when it is chosen; most .exr files beside photos are their depth."""
 UNKNOWN, KNOWN, SOLVED, FAILED = "unknown", "known", "solved", "failed"
 _SENTENCES = {
-    UNKNOWN: "Its camera is not known yet; Solve Cameras finds it",
-    KNOWN: "Its camera is known",
-    SOLVED: "Its camera was solved",
+    UNKNOWN: marked("Its camera is not known yet; Solve Cameras finds it"),
+    KNOWN: marked("Its camera is known"),
+    SOLVED: marked("Its camera was solved"),
 }
 
 
@@ -150,7 +151,7 @@ def state(item) -> str:
 
 def sentence(item) -> str:
     """What the list says of a photo, for tooltips and the line below it."""
-    return item.problem or _SENTENCES[state(item)]
+    return item.problem or iface(_SENTENCES[state(item)])
 
 
 def mark(scene, folder: Path, error: str = "") -> None:
@@ -163,7 +164,7 @@ def mark(scene, folder: Path, error: str = "") -> None:
         sources = [(source["image"], source["camera"] is None) for source in _json(folder / jobs.FILENAME)["sources"]]
         rows = [] if error else _json(folder / "cameras.json")
         warnings = [error] if error else [text for text in _json(folder / "report.json")["warnings"] if "camera" in text]
-        placed = {index for index, _ in placed_rows([image for image, _ in sources], rows)}
+        placed = {source_of(row, len(sources)) for row in rows}
         files = {os.path.normpath(folder / image): index for index, (image, _) in enumerate(sources)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return
@@ -185,21 +186,12 @@ def _json(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def placed_rows(images: Sequence[str], rows: Sequence[dict]) -> list[tuple[int, dict]]:
-    """(index of the source, row of cameras.json) pairs; photos without a camera have no row, so counting does not tell.
-
-    A row's name is the end of its photo's path, with a number where even the whole paths are the same.
-    """
-    found, index = [], 0
-    for row in rows:
-        name = row["name"]
-        while index < len(images):
-            path = images[index].replace("\\", "/")
-            index += 1
-            if path == name or path.endswith(f"/{name}") or name.startswith(f"{PurePosixPath(path).name} ("):
-                found.append((index - 1, row))
-                break
-    return found
+def source_of(row: dict, count: int) -> int:
+    """Which of a job's ``count`` photos a row of cameras.json is of. Raises ValueError, KeyError or TypeError for nonsense."""
+    index = row["source"]
+    if type(index) is not int or not 0 <= index < count:
+        raise ValueError(f"there is no photo {index!r}")
+    return index
 
 
 def select_camera(context, index: int):

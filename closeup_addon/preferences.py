@@ -12,6 +12,7 @@ from bpy.props import EnumProperty, StringProperty
 from . import environment, installation
 from .errors import CloseUpError
 from .extension import PACKAGE, ROOT
+from .languages import iface
 
 PYTHON_VARIABLE = "CLOSEUP_ENGINE_PYTHON"
 """Environment variable for farms: an interpreter that has what engine/requirements.txt names."""
@@ -73,7 +74,7 @@ class CloseUpPreferences(bpy.types.AddonPreferences):
         column.prop(self, "accelerator")
         column.prop(self, "engine_folder", placeholder=str(environment.default_folder()))
         column.prop(self, "wheels_folder")
-        layout.label(text=engine_status())
+        layout.label(text=engine_status(), translate=False)
         row = layout.row(align=True)
         row.operator("closeup.install_engine", icon="IMPORT")
         row.operator("closeup.repair_engine")
@@ -193,7 +194,7 @@ def engine_status() -> str:
     if installation.state.running:
         return installation.state.line or "Installing the engine"
     try:
-        return f"Ready: {engine_python().parent.parent}"
+        return iface("Ready: {}", engine_python().parent.parent)
     except CloseUpError as error:
         return str(error)
 

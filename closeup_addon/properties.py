@@ -20,7 +20,10 @@ BACKENDS = (
     ("embedded", "Embedded", "The generator that comes with CloseUp; runs on any computer"),
     ("none", "Photos Only", "What the photos show, with holes filled smoothly; nothing is generated"),
 )
-OUTPUTS = (("png", "PNG", "8-bit sRGB"), ("exr", "OpenEXR", "Half float, linear"))
+OUTPUTS = (
+    ("png", "PNG", "8-bit sRGB"),
+    ("exr", "OpenEXR", "Linear half float, with depth, normals, confidence and provenance as passes"),
+)
 TARGETS = (
     ("AUTO", "Best-Seen Surface", "What the photos show best"),
     ("CURSOR", "3D Cursor", "The point at the 3D cursor"),
@@ -141,6 +144,18 @@ class CloseUpSettings(bpy.types.PropertyGroup):
         subtype="ANGLE",
     )
     move_frames: IntProperty(name="Frames", description="Length of the move", default=48, min=2, max=100_000)
+    preview_opacity: FloatProperty(
+        name="Opacity",
+        description="How much of the scene the live preview covers",
+        default=1.0,
+        min=0.05,
+        max=1.0,
+        subtype="FACTOR",
+    )
+    preview_free: BoolProperty(
+        name="Also in Free Views",
+        description="Show the live preview also in perspective views that do not look through the camera, to orbit around",
+    )
     move_ease: EnumProperty(name="Ease", description="How the move speeds up and slows down", items=EASES)
 
     def frame_range(self) -> tuple[int, int, int]:

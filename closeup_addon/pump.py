@@ -5,14 +5,14 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import coverage, history, installation, movies, sequences
+from . import coverage, history, installation, movies, preview, sequences
 from .extension import log
 from .jobs import queue
 
 BUSY_SECONDS = 0.05
 """Between two ticks while there is work; without work there is no timer."""
 QUICK_SECONDS = 0.01
-"""The same while results come into the scene step by step."""
+"""The same while results come into the scene step by step, or a live preview is awaited."""
 _lines = ""
 """What was last shown of what runs beside the queue."""
 
@@ -33,6 +33,7 @@ def _tick() -> float | None:
     """A timer that raises is taken away silently, so nothing may leave this function."""
     try:
         busy = queue.pump()
+        preview.live.pump()
         found = history.history.pump()
         if found:
             queue.bring_arrivals()
@@ -44,17 +45,17 @@ def _tick() -> float | None:
         busy = queue.active is not None
     if not (busy or queue.active or history.history.busy or installation.state.running or _others_busy()):
         return None
-    return QUICK_SECONDS if queue.placing else BUSY_SECONDS
+    return QUICK_SECONDS if queue.placing or preview.live.awaited else BUSY_SECONDS
 
 
 def _others_busy() -> bool:
-    return movies.busy() or coverage.busy()
+    return movies.busy() or coverage.busy() or preview.live.awaited
 
 
 def _lines_changed() -> bool:
     """Whether the panels have something new to say of the installation, or of a movie that is being written."""
     global _lines
-    lines = f"{installation.state.running} {installation.state.line} {_others_busy()}"
+    lines = f"{installation.state.running} {installation.state.line} {movies.busy() or coverage.busy()} {preview.live.status}"
     changed, _lines = lines != _lines, lines
     return changed
 
@@ -92,6 +93,7 @@ def _draw_status(header, _context: bpy.types.Context) -> None:
 
 @persistent
 def _loaded(*_) -> None:
+    preview.live.stop()
     queue.file_loaded()
     history.file_loaded()
     start()

@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 from .. import operators, panels
-from . import command_line, extension, history, overlay, photo_paths, preferences, properties, pump, thumbnails
+from . import (
+    command_line,
+    extension,
+    history,
+    languages,
+    overlay,
+    photo_paths,
+    preferences,
+    presets,
+    preview_draw,
+    properties,
+    pump,
+    thumbnails,
+)
 
-_PARTS = (preferences, properties, history, photo_paths, thumbnails, operators, panels, overlay, pump, command_line)
+_PARTS = (
+    languages,
+    presets,
+    preferences,
+    properties,
+    history,
+    photo_paths,
+    thumbnails,
+    operators,
+    panels,
+    overlay,
+    preview_draw,
+    pump,
+    command_line,
+)
 
 
 def register() -> None:

@@ -87,14 +87,14 @@ def _solved(folder: Path, what: Job) -> list[SolvedCamera]:
         return []
     try:
         rows = json.loads(place.read_text(encoding="utf-8"))
-        pairs = [
-            SolvedCamera(row["name"], folder / what.sources[index].image, folder / row["image"], Camera(**row["camera"]))
-            for index, row in photos.placed_rows([source.image for source in what.sources], rows)
-            if what.sources[index].camera is None
+        pairs = [(what.sources[photos.source_of(row, len(what.sources))], row) for row in rows]
+        return [
+            SolvedCamera(row["name"], folder / source.image, folder / row["image"], Camera(**row["camera"]))
+            for source, row in pairs
+            if source.camera is None
         ]
     except (OSError, ValueError, KeyError, TypeError):
         raise CloseUpError(f"{place} cannot be understood; run the job again.") from None
-    return pairs
 
 
 # --- into the scene ------------------------------------------------------------

@@ -163,20 +163,22 @@ def write_depth(path: Path, depth: np.ndarray) -> None:
     write_exr(path, {"Z": np.where(np.isinf(depth), np.float32(SKY_Z), depth).astype(np.float32)})
 
 
-def write_frame(path: Path, image: np.ndarray) -> None:
-    """A finished frame (H, W, 3), sRGB-coded 0..1: ``.png`` as it is, ``.exr`` linear half float."""
+def write_frame(path: Path, image: np.ndarray, passes: dict[str, np.ndarray] | None = None) -> None:
+    """A finished frame (H, W, 3), sRGB-coded 0..1: ``.png`` as it is, ``.exr`` linear half float with its ``passes``."""
     if path.suffix == ".png":
         write_png(path, image)
         return
     linear = linear_from_srgb(image).astype(np.float16)
-    write_exr(path, {name: linear[..., i] for i, name in enumerate("RGB")})
+    colour = {name: linear[..., i] for i, name in enumerate("RGB")}
+    # with an alpha: programs that read four channels of a file would take the first pass for one
+    write_exr(path, {**colour, "A": np.ones(linear.shape[:2], np.float16), **(passes or {})})
 
 
 def read_frame(path: Path) -> np.ndarray:
     """A frame that :func:`write_frame` wrote, as (H, W, 3) float32, sRGB-coded."""
     if path.suffix == ".png":
         return _read_png(path, "RGB").astype(np.float32) / 255
-    return srgb_from_linear(_read_exr(path, "RGB"))
+    return srgb_from_linear(_read_exr(path, "RGBA")[..., :3])
 
 
 def read_indices(path: Path) -> np.ndarray:

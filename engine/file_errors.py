@@ -13,23 +13,7 @@ _GONE = (
     *("EIO", "ENXIO", "ENODEV", "ESTALE", "ETIMEDOUT", "ENOTCONN", "EREMOTEIO"),
     *("EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH"),
 )
-GONE = {
-    number
-    for name in (
-        "EIO",
-        "ESTALE",
-        "ENXIO",
-        "ENODEV",
-        "ETIMEDOUT",
-        "EHOSTDOWN",
-        "EHOSTUNREACH",
-        "ENETDOWN",
-        "ENETUNREACH",
-        "ENOTCONN",
-        "EREMOTEIO",
-    )
-    if (number := getattr(errno, name, None))
-}
+GONE = {number for name in _GONE if (number := getattr(errno, name, None))}
 """What systems say when a drive or its network does not answer."""
 _WINDOWS_GONE = {21, 53, 55, 59, 64, 67, 121, 1117, 1167, 1231, 1232, 1236}
 """The same, in Windows' own numbers: from "not ready" to "network unreachable" and "no such device"."""

@@ -340,7 +340,7 @@ def _source(value: object, where: str) -> Source:
         image=_text(data["image"], f"{where}.image"),
         mask=_optional(data, "mask", _text, where),
         depth=_optional(data, "depth", _text, where),
-        camera=_optional(data, "camera", _camera, where),
+        camera=_optional(data, "camera", camera_from_dict, where),
         sha256=_optional(data, "sha256", _text, where),
         focal_35mm=focal,
     )
@@ -352,10 +352,11 @@ def _path_frame(value: object, where: str) -> PathFrame:
     frame = _integer(data.get("frame"), f"{where}.frame")
     if not -(10**6) < frame < 10**6:
         raise JobError(f"{where}.frame is {frame}; frame numbers lie within a million.")
-    return PathFrame(frame=frame, camera=_camera(data.get("camera"), f"{where}.camera"))
+    return PathFrame(frame=frame, camera=camera_from_dict(data.get("camera"), f"{where}.camera"))
 
 
-def _camera(value: object, where: str) -> Camera:
+def camera_from_dict(value: object, where: str) -> Camera:
+    """Check a JSON object and make the Camera of it. Raises JobError naming the place, which begins with ``where``."""
     data = _object(value, where)
     names = {f.name for f in fields(Camera)}
     _known(data, names, where)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import __version__, artifacts, job, memory, photos
+from . import __version__, artifacts, job, memory, passes, photos
 from .artifacts import JobFolder, key_of
 from .conditioning import Warper
 from .device import pick
@@ -106,10 +106,10 @@ def _hash(store: JobFolder, name: str | None) -> str | None:
 
 
 def _store_photos(store: JobFolder, what: Job, loaded: list[Photo], solved: list[Photo]) -> None:
-    before = {photo.name: (photo, source) for photo, source in zip(loaded, what.sources)}
+    before = {photo.name: (number, photo, source) for number, (photo, source) in enumerate(zip(loaded, what.sources))}
     rows = []
     for index, photo in enumerate(solved):
-        original, source = before[photo.name]
+        number, original, source = before[photo.name]
         image = source.image
         if photo.image is not original.image:  # its lens was straightened: the camera belongs to the new picture
             image = f"undistorted/{index:02d}-{Path(source.image).stem}.png"
@@ -119,7 +119,7 @@ def _store_photos(store: JobFolder, what: Job, loaded: list[Photo], solved: list
         if photo.depth is not None:
             arrays["depth"] = photo.depth.astype(np.float32)
         artifacts.write_npz(store.path("geometry", f"photo-{index:02d}.npz"), **arrays)
-        rows.append({"name": photo.name, "image": image, "camera": asdict(photo.camera)})
+        rows.append({"name": photo.name, "source": number, "image": image, "camera": asdict(photo.camera)})
     artifacts.write_json(store.path("cameras.json"), rows)
 
 
@@ -133,11 +133,20 @@ def _sparse_cloud(points: np.ndarray, colors: np.ndarray) -> PointCloud:
 def load_photos(store: JobFolder) -> list[Photo]:
     """What :func:`solve_stage` stored."""
     result = []
-    for index, row in enumerate(artifacts.read_json(store.path("cameras.json"))):
+    for index, (name, camera) in enumerate(_load_cameras(store.path("cameras.json"))):
         data = artifacts.read_npz(store.path("geometry", f"photo-{index:02d}.npz"), "image", "mask")
         image = data["image"].astype(np.float32)
-        result.append(Photo(row["name"], image, data["mask"], Camera(**row["camera"]), data.get("depth")))
+        result.append(Photo(name, image, data["mask"], camera, data.get("depth")))
     return result
+
+
+def _load_cameras(path: Path) -> list[tuple[str, Camera]]:
+    """The photos' names and cameras, checked: in a stranger's folder the file may say anything."""
+    try:
+        rows = [(row["name"], row["camera"]) for row in artifacts.read_json(path)]
+        return [(str(name), job.camera_from_dict(camera, path.name)) for name, camera in rows]
+    except (KeyError, TypeError, job.JobError):
+        raise artifacts.damaged(path) from None
 
 
 def depth_stage(store: JobFolder, what: Job, key: str, device: torch.device, progress: Progress) -> str:
@@ -201,7 +210,12 @@ def _trusted(views: list[View], floor: float) -> list[View]:
 def load_geometry(folder: str | os.PathLike) -> Geometry:
     """Views, with the depth that frames are made from, and cloud of a job folder whose geometry is finished."""
     store = JobFolder(Path(folder))
-    return Geometry(_trusted(load_views(store), WARPED_CONFIDENCE), ply.read(store.path("cloud.ply")))
+    return Geometry(warped_views(store), ply.read(store.path("cloud.ply")))
+
+
+def warped_views(store: JobFolder) -> list[View]:
+    """The photos with the depth that frames are made from."""
+    return _trusted(load_views(store), WARPED_CONFIDENCE)
 
 
 # --- frames ------------------------------------------------------------------
@@ -237,7 +251,7 @@ def _make_segment(store, what, segment, warper, views, backend, progress, done) 
     for index, item in enumerate(segment):
         condition = warper.condition(item.camera)
         condition.references = views
-        _store_condition(store, item, condition, views)
+        _store_condition(store, item, condition)
         conditions.append(condition)
         progress.step(done + 0.5 * (index + 1), len(what.path))
     frames = backend.generate(conditions, what.generator, progress)
@@ -245,19 +259,24 @@ def _make_segment(store, what, segment, warper, views, backend, progress, done) 
         target = _frame_path(store, what, item)
         if not target.exists():
             artifacts.write_depth(store.path("depth", f"{item.frame:04d}.exr"), condition.depth)
-            artifacts.write_frame(target, frame)
+            known = passes.of_frame(condition, _level(condition)) if what.output.format == "exr" else None
+            artifacts.write_frame(target, frame, known)
         progress.frame(item.frame, str(target.relative_to(store.root)))
 
 
-def _store_condition(store: JobFolder, item: PathFrame, condition: Condition, views: list[View]) -> None:
-    """The condition with its holes transparent, and where each pixel comes from; what was generated before stays generated."""
-    name = f"{item.frame:04d}.png"
-    generated = np.array([view.generated for view in views] + [True])[condition.source]
-    level = np.where(generated, 0, condition.level)
+def _store_condition(store: JobFolder, item: PathFrame, condition: Condition) -> None:
+    """The condition with its holes transparent, and where each pixel comes from."""
+    name, level = f"{item.frame:04d}.png", _level(condition)
     rgba = np.dstack([condition.rgb, (level > 0).astype(np.float32)])
     artifacts.write_png(store.path("condition", name), rgba)
-    levels = np.minimum(level, len(PROVENANCE_PALETTE) // 3 - 1).astype(np.uint8)
-    artifacts.write_png(store.path("provenance", name), levels, PROVENANCE_PALETTE)
+    artifacts.write_png(store.path("provenance", name), level, PROVENANCE_PALETTE)
+
+
+def _level(condition: Condition) -> np.ndarray:
+    """(H, W) uint8: the level of each pixel as provenance/ tells it; what was generated before stays generated."""
+    generated = np.array([view.generated for view in condition.references] + [True])[condition.source]
+    level = np.where(generated, 0, condition.level)
+    return np.minimum(level, len(PROVENANCE_PALETTE) // 3 - 1).astype(np.uint8)
 
 
 def _frame_path(store: JobFolder, what: Job, item: PathFrame) -> Path:

@@ -1,10 +1,8 @@
 """The language between Blender and the engine: one JSON object a line, over stdin and stdout.
 
-Standard library only: both sides import this module. Blender sends requests, the engine answers
-with events. Arrays never travel here; they are files of the job folder.
-
-Requests:  {"request": "run", "job": FOLDER, "id": N} · {"request": "cancel", "id": N} · {"request": "ping"} · {"request": "quit"}
-Events:    hello, stage, progress, frame, warning, heartbeat, done, error, cancelled, pong, goodbye (see EVENTS).
+Standard library only: both sides import this module. Blender sends requests (see REQUESTS), such as
+{"request": "run", "job": FOLDER, "id": N}; the engine answers with events (see EVENTS). Arrays never travel
+here; they are files of the job folder, and those of a live preview of Blender's temporary folder.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 
-VERSION = 2
+VERSION = 3
 MAX_LINE = 1 << 20
 """Bytes; a longer line is an error on either side."""
 BEAT_SECONDS = 2.0
@@ -22,6 +20,8 @@ _TEXT = (str,)
 _WHOLE = (int,)
 _NUMBER = (int, float)
 _MAYBE = (int, float, type(None))
+_OBJECT = (dict,)
+_FLAG = (bool,)
 
 EVENTS: dict[str, dict[str, tuple]] = {
     "hello": {"protocol": _WHOLE, "engine": _TEXT, "device": _TEXT},
@@ -33,17 +33,32 @@ EVENTS: dict[str, dict[str, tuple]] = {
     "done": {"folder": _TEXT, "seconds": _NUMBER},
     "error": {"code": _TEXT, "message": _TEXT, "fix": _TEXT},
     "cancelled": {"folder": _TEXT},
+    "preview": {"width": _WHOLE, "height": _WHOLE, "final": _FLAG, "seconds": _NUMBER},
+    "no_preview": {"code": _TEXT, "message": _TEXT},
     "pong": {},
     "goodbye": {"message": _TEXT},
 }
 """Each event's own keys and their types; all may carry "id", the number of the request they answer.
 
 heartbeat: ``quiet`` is how many seconds ago the job last said or asked anything, ``cpu`` how many seconds of processor
-time the engine has used; so a job that computes in silence is told from one that hangs. goodbye: nobody asked for
-anything in a long while, and the engine ends.
+time the engine has used; so a job that computes in silence is told from one that hangs. preview: a picture stands in the
+request's folder as :func:`preview_file`; a coarse one may come before the final one; ``seconds`` is what computing it took.
+no_preview: there will be none, with a code of ERRORS; no job has failed. goodbye: nobody asked for anything in a long while,
+and the engine ends.
 """
 
-REQUESTS: dict[str, dict[str, tuple]] = {"run": {"job": _TEXT}, "cancel": {"id": _WHOLE}, "ping": {}, "quit": {}}
+REQUESTS: dict[str, dict[str, tuple]] = {
+    "run": {"job": _TEXT},
+    "preview": {"job": _TEXT, "camera": _OBJECT, "pictures": _TEXT, "id": _WHOLE},
+    "cancel": {"id": _WHOLE},
+    "ping": {},
+    "quit": {},
+}
+"""Each request's own keys and their types; all may carry "id".
+
+preview: what the photos of a job whose depth is measured show at a camera (an object as in job.json), as files in the folder
+``pictures``. Only the newest one counts, older ones are dropped without a word; and a job that runs or waits goes first.
+"""
 
 FIXES = {
     "": "nothing but what the sentence says",
@@ -60,6 +75,7 @@ ERRORS: dict[str, tuple[str, str]] = {
     "bad-depth": ("a depth file is none, is damaged or has the wrong shape", "photos"),
     "bad-mask": ("a mask is no picture that can be read", "photos"),
     "bad-photo": ("a photo is missing, damaged or no picture that can be read", "photos"),
+    "busy": ("a live preview was asked for while a job runs; it goes on when the job is done", ""),
     "camera-size": ("a photo's camera is for a picture of other proportions", "photos"),
     "changed-photo": ("a photo is not the one that the job was made with", "photos"),
     "checkpoint": ("training was to go on from a file that is no checkpoint", ""),
@@ -96,6 +112,18 @@ ERRORS: dict[str, tuple[str, str]] = {
 
 class ProtocolError(ValueError):
     """A line that is not of this protocol."""
+
+
+PREVIEW_PIXEL = 16
+"""Bytes of a pixel of a preview's picture."""
+
+
+def preview_file(number: int, final: bool) -> str:
+    """The name of a preview's picture: (height, width, 4) float32 in the machine's byte order, the top row first.
+
+    Red, green and blue are sRGB-coded, 0 to 1; the fourth is the confidence, 0 where no photo saw anything.
+    """
+    return f"preview-{number}-{'final' if final else 'coarse'}.rgba"
 
 
 def fix_of(code: str) -> str:
@@ -145,6 +173,8 @@ def _decode(line: bytes, kind: str, known: dict[str, dict[str, tuple]]) -> dict:
 
 
 def _is_of(value: object, types: tuple) -> bool:
-    if isinstance(value, bool) or not isinstance(value, types):
+    if isinstance(value, bool):
+        return bool in types
+    if not isinstance(value, types):
         return False
     return not isinstance(value, float) or math.isfinite(value)

@@ -9,21 +9,26 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
-import queue
 import sys
 import threading
 import time
 import traceback
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from . import __version__, lifeline, protocol
+from .inbox import Inbox
 from .progress import Cancelled, EngineError, Progress, is_out_of_memory
+
+if TYPE_CHECKING:
+    from .preview import Previewer
 
 EXIT_GRACE = 2.0
 """Seconds a running job gets to stop by itself when stdin ends."""
 IDLE_SECONDS = 900.0
 """Without any request for so long, the worker ends and gives its memory back; the next job starts a new one."""
+KEEP_SECONDS = 300.0
+"""Without any request for so long, the geometry of the live preview is dropped."""
 DUMP_AFTER = 120.0
 """Seconds of silence of a job after which the log gets, once, the place where every thread stands."""
 MAX_SENTENCE = 2000
@@ -31,14 +36,15 @@ MAX_SENTENCE = 2000
 
 
 class Worker:
-    """Reads requests on one thread, tells on another that it lives, runs jobs on the main thread, one after the other."""
+    """Reads requests on one thread, tells on another that it lives; jobs and previews run on the main thread, one at a time."""
 
     def __init__(self, requests: BinaryIO, events: BinaryIO, device: str | None = None, idle: float = IDLE_SECONDS):
         self._requests = requests
         self._events = events
         self._device = device
         self._idle = idle
-        self._queue: queue.Queue[dict | None] = queue.Queue()
+        self._inbox = Inbox()
+        self._previewer: Previewer | None = None
         self._cancelled: set[int] = set()
         self._sending = threading.Lock()
         self._ended = threading.Event()
@@ -46,7 +52,7 @@ class Worker:
 
     def send(self, event: dict) -> None:
         """One event; when nobody listens any more, the worker ends."""
-        if event["event"] == "error":
+        if event["event"] in {"error", "no_preview"}:
             say(f"error {event['code']}: {event['message']}")
         try:
             with self._sending:
@@ -60,7 +66,11 @@ class Worker:
         self.send(self._hello())
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         while (request := self._next()) is not None:
-            self._run(request)
+            if request["request"] == "preview":
+                self._preview(request)
+            else:
+                self._forget_preview()
+                self._run(request)
 
     def _hello(self) -> dict:
         """The first word; an error instead of it when nothing can be computed here."""
@@ -76,9 +86,14 @@ class Worker:
         return {"event": "hello", "protocol": protocol.VERSION, "engine": __version__, "device": device}
 
     def _next(self) -> dict | None:
+        """The next request; a goodbye and None when nobody has asked for anything in a long while."""
         try:
-            return self._queue.get(timeout=self._idle)
-        except queue.Empty:
+            return self._inbox.take(min(KEEP_SECONDS, self._idle))
+        except TimeoutError:
+            self._forget_preview()
+        try:
+            return self._inbox.take(max(0.0, self._idle - KEEP_SECONDS))
+        except TimeoutError:
             self.send({"event": "goodbye", "message": f"Nothing was asked for in {self._idle / 60:.0f} minutes."})
             return None
 
@@ -94,7 +109,7 @@ class Worker:
                 self.send(_error("protocol", "A request is too long."))
                 break
         self._ended.set()
-        self._queue.put(None)
+        self._inbox.close()
         time.sleep(EXIT_GRACE)
         os._exit(0)
 
@@ -111,9 +126,10 @@ class Worker:
             self._cancelled.add(number)
         elif kind == "quit":
             self._ended.set()
-            self._queue.put(None)
-        else:
-            self._queue.put(request)
+            self._inbox.close()
+        elif not self._inbox.put(request):
+            sentence = "A close-up is being made; the live preview goes on when it is done."
+            self.send({"event": "no_preview", "code": "busy", "message": sentence, "id": number})
 
     def _beat(self) -> None:
         """While a job runs: how long it has been silent, and how much it has computed. A process that is stopped, or a
@@ -129,6 +145,27 @@ class Worker:
             if quiet > DUMP_AFTER and dumped is not progress:
                 dumped = progress
                 faulthandler.dump_traceback(all_threads=True)
+
+    # --- live previews --------------------------------------------------------------
+
+    def _preview(self, request: dict) -> None:
+        from .preview import Previewer
+
+        self._previewer = self._previewer or Previewer(self._device)
+        number = request["id"]
+        try:
+            for picture in self._previewer.pictures(request, self._inbox.waits):
+                self.send({"event": "preview", **picture, "id": number})
+        except Exception as error:  # noqa: BLE001 - as for a job
+            self._previewer.forget()
+            said = explained(error, request["job"])
+            self.send({"event": "no_preview", "code": said["code"], "message": said["message"], "id": number})
+
+    def _forget_preview(self) -> None:
+        """A job may need all the memory there is."""
+        if self._previewer:
+            self._previewer = None
+            _give_memory_back()
 
     # --- jobs -------------------------------------------------------------------
 
@@ -150,29 +187,35 @@ class Worker:
 def run_job(folder: str, progress: Progress, device: str | None) -> dict:
     """Run one job and say how it ended, as the last event: done, cancelled or error."""
     from . import pipeline
-    from .file_errors import file_error
-    from .job import JobError
 
     try:
         report = pipeline.run(folder, progress, device)
         return {"event": "done", "folder": str(folder), "seconds": report["seconds"]}
     except Cancelled:
         return {"event": "cancelled", "folder": str(folder)}
-    except JobError as error:
-        return _error("job", str(error))
-    except EngineError as error:
-        return _error(error.code, str(error))
     except Exception as error:  # noqa: BLE001 - the last line of defence: the log gets the traceback, the user a sentence
-        traceback.print_exc(file=sys.stderr)
-        if is_out_of_memory(error):
-            advice = "close other programs, or choose a smaller resolution or fewer photos, and run the job again"
-            return _error("memory", f"The memory of this machine or its device is used up; {advice}.")
-        if isinstance(error, OSError):
-            found = file_error(error, Path(os.fsdecode(error.filename or folder)))
-            return _error(found.code, str(found))
-        first_line = next(iter(str(error).strip().splitlines()), "")[:200]
-        kind = type(error).__name__
-        return _error("internal", f"The engine stopped unexpectedly ({kind}: {first_line}); its log holds the details.")
+        return explained(error, folder)
+
+
+def explained(error: Exception, folder: str) -> dict:
+    """The event that tells the user what went wrong with the job in ``folder``; what no sentence foresaw goes to the log."""
+    from .file_errors import file_error
+    from .job import JobError
+
+    if isinstance(error, JobError):
+        return _error("job", str(error))
+    if isinstance(error, EngineError):
+        return _error(error.code, str(error))
+    traceback.print_exception(error, file=sys.stderr)
+    if is_out_of_memory(error):
+        advice = "close other programs, or choose a smaller resolution or fewer photos, and run the job again"
+        return _error("memory", f"The memory of this machine or its device is used up; {advice}.")
+    if isinstance(error, OSError):
+        found = file_error(error, Path(os.fsdecode(error.filename or folder)))
+        return _error(found.code, str(found))
+    first_line = next(iter(str(error).strip().splitlines()), "")[:200]
+    kind = type(error).__name__
+    return _error("internal", f"The engine stopped unexpectedly ({kind}: {first_line}); its log holds the details.")
 
 
 def _give_memory_back() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import align, diagnostics, engine, exchange, generate, move, outputs, photos, presets, shots
+from . import align, diagnostics, engine, exchange, generate, move, outputs, photos, presets, preview, shots
 
 CLASSES = (
     *generate.CLASSES,
@@ -12,6 +12,7 @@ CLASSES = (
     *align.CLASSES,
     *exchange.CLASSES,
     *move.CLASSES,
+    *preview.CLASSES,
     *shots.CLASSES,
     *outputs.CLASSES,
     *presets.CLASSES,

@@ -6,7 +6,8 @@ import bpy
 from bpy.props import EnumProperty, FloatProperty
 
 from ..closeup_addon import align
-from .common import reported
+from ..closeup_addon.languages import iface
+from .common import grey, reported
 from .pick import PicksPoint
 
 _MARKERS = tuple(
@@ -41,16 +42,14 @@ class _Align:
         """Grey, with the reason, until the points are set and there is something to move."""
         missing = [key for key in cls.needed if align.marker(context.scene, key) is None]
         if missing:
-            cls.poll_message_set(f"{missing[0].replace('-', ' ').capitalize()} is not set yet")
-            return False
+            return grey(cls, "{} is not set yet", iface(missing[0].replace("-", " ").capitalize()))
         if not align.solved_objects(context.scene):
-            cls.poll_message_set("Nothing was solved or imported yet")
-            return False
+            return grey(cls, "Nothing was solved or imported yet")
         return True
 
     def told(self, count: int) -> set[str]:
         """Report how much moved."""
-        self.report({"INFO"}, f"{count} cameras and clouds aligned")
+        self.report({"INFO"}, iface("{} cameras and clouds aligned", count))
         return {"FINISHED"}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..closeup_addon import preferences
 from ..closeup_addon.errors import CloseUpError
+from ..closeup_addon.languages import iface
 
 
 def reported(function: Callable) -> Callable:
@@ -21,11 +22,16 @@ def reported(function: Callable) -> Callable:
     return wrapper
 
 
+def grey(cls, why: str, *values: object) -> bool:
+    """For ``poll``: the button is grey and says why, in the user's language. Returns False."""
+    cls.poll_message_set(iface(why, *values))
+    return False
+
+
 def needs_engine(cls) -> bool:
     """For ``poll``: a job needs the engine; without it the button is grey and says so."""
     try:
         preferences.engine_python()
     except CloseUpError as error:
-        cls.poll_message_set(str(error))
-        return False
+        return grey(cls, str(error))
     return True

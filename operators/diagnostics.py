@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..closeup_addon import diagnostics
+from ..closeup_addon.languages import iface
 
 
 class CLOSEUP_OT_copy_diagnostics(bpy.types.Operator):
@@ -17,7 +18,7 @@ class CLOSEUP_OT_copy_diagnostics(bpy.types.Operator):
         """Into the clipboard."""
         found = diagnostics.collect()
         context.window_manager.clipboard = found
-        self.report({"INFO"}, f"{len(found.splitlines())} lines are in the clipboard; read them before you send them")
+        self.report({"INFO"}, iface("{} lines are in the clipboard; read them before you send them", len(found.splitlines())))
         return {"FINISHED"}
 
 

@@ -7,20 +7,18 @@ import bpy
 from ..closeup_addon import installation, preferences, pump
 from ..closeup_addon.errors import CloseUpError
 from ..closeup_addon.jobs import queue
-from .common import reported
+from ..closeup_addon.languages import iface
+from .common import grey, reported
 
 
 def _is_free(cls, changes: bool = True) -> bool:
     """For ``poll``: one thing at a time, and never under a running job."""
     if installation.state.running:
-        cls.poll_message_set("The engine is being worked on")
-        return False
+        return grey(cls, "The engine is being worked on")
     if changes and preferences.existing_python():
-        cls.poll_message_set("An existing Python is chosen in the preferences; CloseUp changes nothing in it")
-        return False
+        return grey(cls, "An existing Python is chosen in the preferences; CloseUp changes nothing in it")
     if changes and queue.active:
-        cls.poll_message_set("A close-up is being made; wait for it or cancel it")
-        return False
+        return grey(cls, "A close-up is being made; wait for it or cancel it")
     return True
 
 
@@ -31,13 +29,9 @@ def _may_install(cls) -> bool:
     try:
         offline = preferences.install_options().wheels
     except CloseUpError as error:
-        cls.poll_message_set(str(error))
-        return False
+        return grey(cls, str(error))
     if not (offline or bpy.app.online_access):
-        cls.poll_message_set(
-            "Blender may not go online; allow it in Preferences > System > Network, or choose a folder of wheels"
-        )
-        return False
+        return grey(cls, "Blender may not go online; allow it in Preferences > System > Network, or choose a folder of wheels")
     return True
 
 
@@ -81,8 +75,7 @@ class CLOSEUP_OT_repair_engine(bpy.types.Operator):
         if not _may_install(cls):
             return False
         if preferences.installed().state == "absent":
-            cls.poll_message_set("The engine is not installed")
-            return False
+            return grey(cls, "The engine is not installed")
         return True
 
     @reported
@@ -105,8 +98,7 @@ class CLOSEUP_OT_verify_engine(bpy.types.Operator):
         if not _is_free(cls, changes=False):
             return False
         if not preferences.existing_python() and preferences.installed().state not in ("ready", "broken"):
-            cls.poll_message_set("The engine is not installed completely")
-            return False
+            return grey(cls, "The engine is not installed completely")
         return True
 
     @reported
@@ -132,20 +124,19 @@ class CLOSEUP_OT_remove_engine(bpy.types.Operator):
         if not _is_free(cls):
             return False
         if preferences.installed().state == "absent":
-            cls.poll_message_set("The engine is not installed")
-            return False
+            return grey(cls, "The engine is not installed")
         return True
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask first, and say how much it is."""
-        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text="Remove")
+        return context.window_manager.invoke_props_dialog(self, width=400, confirm_text=iface("Remove"))
 
     def draw(self, context: bpy.types.Context) -> None:
         """The question."""
         size = preferences.installed().bytes
         amount = f" ({size / 1e9:.1f} GB)" if size else ""
-        self.layout.label(text=f"Delete the engine{amount}? Models and jobs stay.", icon="TRASH")
-        self.layout.label(text=str(preferences.engine_folder()))
+        self.layout.label(text=iface("Delete the engine{}? Models and jobs stay.", amount), icon="TRASH", translate=False)
+        self.layout.label(text=str(preferences.engine_folder()), translate=False)
 
     @reported
     def execute(self, context: bpy.types.Context) -> set[str]:

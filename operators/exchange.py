@@ -9,7 +9,8 @@ from bpy.props import BoolProperty, StringProperty
 
 from ..closeup_addon import exchange, later, notice
 from ..closeup_addon.errors import CloseUpError
-from .common import reported
+from ..closeup_addon.languages import iface
+from .common import grey, reported
 
 _FRESH = {"SKIP_SAVE"}
 _HIDDEN = {"HIDDEN", "SKIP_SAVE"}
@@ -31,7 +32,7 @@ def _run(operator, steps) -> set[str]:
         notice.show("exchange", error or f"{told[0]}.", wrong=bool(error))
 
     if not bpy.app.background:
-        notice.show("exchange", f"{label}…", passing=False)
+        notice.show("exchange", f"{iface(label)}…", passing=False)
     later.run(kept(), done)
     return {"FINISHED"}
 
@@ -109,8 +110,7 @@ class _Export(_Folder):
         """Only with known cameras."""
         if exchange.can_export(context.scene):
             return True
-        cls.poll_message_set("No photo has a camera yet; solve the cameras first")
-        return False
+        return grey(cls, "No photo has a camera yet; solve the cameras first")
 
 
 class CLOSEUP_OT_export_colmap(_Export, bpy.types.Operator):

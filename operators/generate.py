@@ -8,7 +8,8 @@ from bpy.props import FloatProperty, IntProperty, StringProperty
 from ..closeup_addon import api, gather
 from ..closeup_addon.errors import CloseUpError
 from ..closeup_addon.jobs import queue
-from .common import needs_engine, reported
+from ..closeup_addon.languages import iface
+from .common import grey, needs_engine, reported
 
 _FRESH = {"SKIP_SAVE"}
 """A button means the panel's settings, not what a script asked for before."""
@@ -16,9 +17,18 @@ _FRESH = {"SKIP_SAVE"}
 
 def _can_begin(cls, context: bpy.types.Context) -> bool:
     if not gather.count_photos(context.scene)[0]:
-        cls.poll_message_set("There are no photos; add some, or give cameras photos as background images")
-        return False
+        return grey(cls, "There are no photos; add some, or give cameras photos as background images")
     return needs_engine(cls)
+
+
+def _can_make_frames(cls, context: bpy.types.Context) -> bool:
+    """Scripts in background mode may give a camera and photos that the scene does not hold."""
+    if bpy.app.background:
+        return True
+    if not any(data.users for data in bpy.data.cameras):  # deleted ones stay for a while
+        return grey(cls, "There is no camera yet; Solve Cameras and Add Close-up Move make one")
+    # without a known one, the photos' world has nothing to do with the scene's, nor with its camera
+    return gather.count_photos(context.scene)[1] > 0 or grey(cls, "No photo has a camera yet; solve the cameras first")
 
 
 def camera_named(scene, name: str):
@@ -77,7 +87,7 @@ class _Job:
                 self.report({"WARNING"}, warning)
             self.report({"INFO"}, f"{shot.message}: {shot.folder}")
         else:
-            self.report({"INFO"}, f"“{shot.name}” has begun; the Close-up tab shows how far it is")
+            self.report({"INFO"}, iface("“{}” has begun; the Close-up tab shows how far it is", shot.name))
         return {"FINISHED"}
 
 
@@ -104,6 +114,11 @@ class CLOSEUP_OT_generate(_Job, bpy.types.Operator):
     geometry: StringProperty(
         options=_FRESH, name="Depth", description="auto, stereo (measure it, also where it is given) or given; empty: auto"
     )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """As for a solve, and with a camera to follow among the photos."""
+        return super().poll(context) and _can_make_frames(cls, context)
 
     @reported
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -150,7 +165,7 @@ class CLOSEUP_OT_preview_frame(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """As for a close-up."""
-        return _can_begin(cls, context)
+        return _can_begin(cls, context) and _can_make_frames(cls, context)
 
     @reported
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -161,7 +176,7 @@ class CLOSEUP_OT_preview_frame(bpy.types.Operator):
         if not background and context.space_data and context.space_data.type == "VIEW_3D":
             scene.camera = camera or scene.closeup.camera or scene.camera
             context.space_data.region_3d.view_perspective = "CAMERA"
-        self.report({"INFO"}, shot.message if shot.ended else "The preview appears over the camera's view")
+        self.report({"INFO"}, shot.message if shot.ended else iface("The preview appears over the camera's view"))
         return {"FINISHED"}
 
 
@@ -202,9 +217,7 @@ class CLOSEUP_OT_cancel(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only while something runs."""
-        if queue.active is None:
-            cls.poll_message_set("Nothing is running")
-        return queue.active is not None
+        return queue.active is not None or grey(cls, "Nothing is running")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Cancel the shot that was asked for, else the one that is being worked on."""

@@ -9,7 +9,7 @@ from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 
 from ..closeup_addon import coverage, gather, moves, properties, pump
 from ..closeup_addon.errors import CloseUpError
-from .common import reported
+from .common import grey, reported
 from .pick import PicksPoint
 
 
@@ -44,8 +44,7 @@ class CLOSEUP_OT_add_move(bpy.types.Operator):
         """Grey until a photo has a camera."""
         if gather.count_photos(context.scene)[1]:
             return True
-        cls.poll_message_set("No photo has a camera yet; solve the cameras first")
-        return False
+        return grey(cls, "No photo has a camera yet; solve the cameras first")
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """From the panel: with its settings."""
@@ -96,11 +95,9 @@ class CLOSEUP_OT_check_move(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """It needs a camera's move and a cloud."""
         if not (context.scene.closeup.camera or context.scene.camera):
-            cls.poll_message_set("The scene has no camera")
-            return False
+            return grey(cls, "The scene has no camera")
         if coverage.newest_cloud(context.scene) is None:
-            cls.poll_message_set("There is no point cloud yet; solve the cameras, or generate a close-up")
-            return False
+            return grey(cls, "There is no point cloud yet; solve the cameras, or generate a close-up")
         return True
 
     @reported

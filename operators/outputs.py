@@ -10,6 +10,7 @@ from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ..closeup_addon import movies, outputs, pump
 from ..closeup_addon.errors import CloseUpError
+from ..closeup_addon.languages import iface
 from .common import needs_engine, reported
 from .shots import OfShot
 
@@ -27,7 +28,7 @@ class CLOSEUP_OT_add_strip(OfShot, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add it."""
         strip = outputs.add_strip(context.scene, self.place(context))
-        self.report({"INFO"}, f"“{strip.name}” is in the sequencer, channel {strip.channel}")
+        self.report({"INFO"}, iface("“{}” is in the sequencer, channel {}", strip.name, strip.channel))
         return {"FINISHED"}
 
 
@@ -61,7 +62,7 @@ class CLOSEUP_OT_add_passes(OfShot, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add the nodes."""
         nodes = outputs.add_passes(context.scene, self.place(context))
-        self.report({"INFO"}, f"{len(nodes)} image nodes added to the compositor")
+        self.report({"INFO"}, iface("{} image nodes added to the compositor", len(nodes)))
         return {"FINISHED"}
 
 
@@ -120,13 +121,13 @@ class CLOSEUP_OT_write_movie(OfShot, bpy.types.Operator):
         movie = movies.write(folder, target, self.fps or render.fps / render.fps_base)
         if not bpy.app.background:
             pump.start()
-            self.report({"INFO"}, f"Writing {target.name}")
+            self.report({"INFO"}, iface("Writing {}", target.name))
             return {"FINISHED"}
         while movie.running:
             time.sleep(0.02)
         if movie.error:
             raise CloseUpError(movie.error)
-        self.report({"INFO"}, f"Movie written: {target}")
+        self.report({"INFO"}, iface("Movie written: {}", target))
         return {"FINISHED"}
 
 

@@ -8,21 +8,25 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, IntProperty, StringProperty
 
-from ..closeup_addon import movie_clips, notice, photos, scene_depth, scene_renders
+from ..closeup_addon import movie_clips, notice, photos, scene_depth, scene_renders, sidebar
 from ..closeup_addon.errors import CloseUpError
-from .common import reported
+from ..closeup_addon.languages import iface, marked
+from .common import grey, reported
 
 _FRESH = {"SKIP_SAVE"}
 """A button means what is chosen now, not what was chosen before."""
 _HIDDEN = {"HIDDEN", "SKIP_SAVE"}
 
 
-def _told(operator, added: int, verb: str = "added") -> set[str]:
+_ADDED = marked("Photos added: {}")
+
+
+def _told(operator, added: int, what: str = _ADDED) -> set[str]:
     """Report how many photos were added, or what else became of them."""
     if not added:
         operator.report({"WARNING"}, "No new photo was found; choose image files that are not in the list yet")
         return {"CANCELLED"}
-    operator.report({"INFO"}, f"{added} photo{'s' if added > 1 else ''} {verb}")
+    operator.report({"INFO"}, iface(what, added))
     return {"FINISHED"}
 
 
@@ -30,7 +34,7 @@ class CLOSEUP_OT_add_photos(bpy.types.Operator):
     """Add photo files to the list"""
 
     bl_idname = "closeup.add_photos"
-    bl_label = "Add Photos"
+    bl_label = "Add Close-up Photos"  # Blender shows it among what else could be done with dropped pictures
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012
 
     directory: StringProperty(name="Folder", description="Folder of the files", subtype="DIR_PATH", options=_FRESH)
@@ -44,8 +48,10 @@ class CLOSEUP_OT_add_photos(bpy.types.Operator):
     filter_folder: BoolProperty(default=True, options=_HIDDEN)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Let the user choose, unless files were dropped."""
+        """Let the user choose, unless files were dropped: what comes next stands in our tab."""
         if self.directory and self.files:
+            if context.area and context.area.type == "VIEW_3D":
+                sidebar.show_tab(context.area)
             return self.execute(context)
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
@@ -56,8 +62,9 @@ class CLOSEUP_OT_add_photos(bpy.types.Operator):
         chosen = [folder / item.name for item in self.files if item.name] or photos.in_folder(folder)
         added, wrong = photos.add(context.scene, chosen), photos.unreadable(chosen)
         if wrong:
-            kinds = "save such files as JPEG, PNG, TIFF, WebP or EXR"
-            self.report({"WARNING"}, f"{', '.join(wrong[:3])} cannot be read as photos; {kinds}")
+            named = ", ".join(wrong[:3])
+            text = iface("{} cannot be read as photos; save such files as JPEG, PNG, TIFF, WebP or EXR", named)
+            self.report({"WARNING"}, text)
         return _told(self, added) if added or not wrong else {"CANCELLED"}
 
 
@@ -65,7 +72,7 @@ class CLOSEUP_FH_photos(bpy.types.FileHandler):
     """Photos that are dropped into a 3D view."""
 
     bl_idname = "CLOSEUP_FH_photos"
-    bl_label = "Add to Close-up Photos"
+    bl_label = "Close-up Photos"
     bl_import_operator = "closeup.add_photos"
     bl_file_extensions = ";".join(photos.ALL_SUFFIXES)
 
@@ -75,39 +82,37 @@ class CLOSEUP_FH_photos(bpy.types.FileHandler):
         return context.area is not None and context.area.type == "VIEW_3D"
 
 
-def _when_done(operator, verb: str = "added"):
+def _when_done(operator, what: str = _ADDED):
     """What to do when renders have ended: report, or, when the operator has long returned, an undo step and a line."""
     if bpy.app.background:
 
         def report(error: str, added: int) -> None:
             if error:
                 raise CloseUpError(error)
-            _told(operator, added, verb)
+            _told(operator, added, what)
 
         return report
     label = operator.bl_label  # the operator's Python object dies with its execution
-    notice.show("photos", f"{label}…", passing=False)
+    notice.show("photos", f"{iface(label)}…", passing=False)
 
     def told(error: str, added: int) -> None:
         if added:
             bpy.ops.ed.undo_push(message=label)
-        notice.show("photos", error or f"{added} photo{'s' if added > 1 else ''} {verb}", wrong=bool(error))
+        notice.show("photos", error or iface(what, added), wrong=bool(error))
 
     return told
 
 
 def _may_render(cls) -> bool:
     if bpy.app.is_job_running("RENDER"):
-        cls.poll_message_set("Blender is rendering")
-        return False
+        return grey(cls, "Blender is rendering")
     return True
 
 
 def _has_cameras(cls, context: bpy.types.Context) -> bool:
     if any(obj.type == "CAMERA" for obj in context.selected_objects):
         return True
-    cls.poll_message_set("No camera is selected")
-    return False
+    return grey(cls, "No camera is selected")
 
 
 class CLOSEUP_OT_add_camera_photos(bpy.types.Operator):
@@ -184,14 +189,13 @@ class CLOSEUP_OT_depth_from_scene(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only with a known camera, and one render at a time."""
         if not any(item.use and item.camera for item in context.scene.closeup.photos):
-            cls.poll_message_set("No photo on the list has a camera yet; solve the cameras first")
-            return False
+            return grey(cls, "No photo on the list has a camera yet; solve the cameras first")
         return _may_render(cls)
 
     @reported
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Begin; in background mode, wait."""
-        scene_depth.measure(context.scene, _when_done(self, "given their depth"))
+        scene_depth.measure(context.scene, _when_done(self, marked("Photos given their depth: {}")))
         return {"FINISHED"}
 
 
@@ -294,13 +298,12 @@ class CLOSEUP_OT_forget_solve(bpy.types.Operator):
         """Only when something was solved."""
         if any(photos.state(item) in {photos.SOLVED, photos.FAILED} for item in context.scene.closeup.photos):
             return True
-        cls.poll_message_set("No camera was solved or imported yet")
-        return False
+        return grey(cls, "No camera was solved or imported yet")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Remove them."""
         count = photos.forget_solve(context.scene)
-        self.report({"INFO"}, f"{count} camera{'' if count == 1 else 's'} removed")
+        self.report({"INFO"}, iface("Cameras removed: {}", count))
         return {"FINISHED"}
 
 
@@ -318,9 +321,10 @@ class CLOSEUP_OT_photo_camera(bpy.types.Operator):
         """What is known of the photo's camera; clicking selects it."""
         listed = context.scene.closeup.photos
         if not 0 <= properties.index < len(listed):
-            return "Select the photo's camera"
+            return iface("Select the photo's camera")
         item = listed[properties.index]
-        return photos.sentence(item).rstrip(".") + ("; click to select it" if item.camera else "")
+        known = photos.sentence(item).rstrip(".")
+        return iface("{}; click to select it", known) if item.camera else known
 
     @reported
     def execute(self, context: bpy.types.Context) -> set[str]:

@@ -6,9 +6,10 @@ import bpy
 from bpy.props import FloatVectorProperty
 
 from ..closeup_addon import picking
+from ..closeup_addon.languages import iface, marked
 
 _NAVIGATION = {"MIDDLEMOUSE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "MOUSEMOVE", "TRACKPADPAN", "TRACKPADZOOM", "NDOF_MOTION"}
-_HELP = "Click the point; Enter takes the 3D cursor, Esc cancels"
+_HELP = marked("Click the point; Enter takes the 3D cursor, Esc cancels")
 
 
 class PicksPoint:
@@ -21,7 +22,7 @@ class PicksPoint:
         if context.area is None or context.area.type != "VIEW_3D":
             self.report({"ERROR"}, "Points are picked in a 3D view; press the button there")
             return {"CANCELLED"}
-        context.workspace.status_text_set(_HELP)
+        context.workspace.status_text_set(iface(_HELP))
         context.window.cursor_modal_set("EYEDROPPER")
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}

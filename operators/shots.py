@@ -11,7 +11,8 @@ from ..closeup_addon import api
 from ..closeup_addon.errors import CloseUpError
 from ..closeup_addon.history import history
 from ..closeup_addon.jobs import queue
-from .common import needs_engine, reported
+from ..closeup_addon.languages import iface
+from .common import grey, needs_engine, reported
 
 _FRESH = {"SKIP_SAVE"}
 _SEEDS = (
@@ -32,8 +33,7 @@ class OfShot:
         """Only with a shot chosen; called with a folder by scripts, which need none."""
         if bpy.app.background or history.chosen(context):
             return True
-        cls.poll_message_set("There is no shot yet; generate a close-up")
-        return False
+        return grey(cls, "There is no shot yet; generate a close-up")
 
     def place(self, context: bpy.types.Context) -> Path:
         """The folder."""
@@ -50,7 +50,7 @@ class OfShot:
 
     def told(self, shot: api.Shot) -> set[str]:
         """Report how it stands."""
-        self.report({"INFO"}, f"{shot.message}: {shot.folder}" if shot.ended else f"“{shot.name}” has begun")
+        self.report({"INFO"}, f"{shot.message}: {shot.folder}" if shot.ended else iface("“{}” has begun", shot.name))
         return {"FINISHED"}
 
 
@@ -149,9 +149,9 @@ class CLOSEUP_OT_delete_shot(OfShot, bpy.types.Operator):
         return context.window_manager.invoke_confirm(
             self,
             event,
-            title="Delete Shot",
-            message=f"Delete the folder {name} and all frames in it? This cannot be undone.",
-            confirm_text="Delete",
+            title=iface("Delete Shot"),
+            message=iface("Delete the folder {} and all frames in it? This cannot be undone.", name),
+            confirm_text=iface("Delete"),
             icon="WARNING",
         )
 

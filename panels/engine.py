@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..closeup_addon import installation, preferences
+from ..closeup_addon.languages import iface, marked
 from .panel import Panel
 from .text import wrapped
 
@@ -67,9 +68,9 @@ def draw_install(layout, context: bpy.types.Context) -> None:
     if not bpy.app.online_access and not (preferences.get() and preferences.get().wheels_folder):
         layout.prop(context.preferences.system, "use_online_access", text="Allow Online Access")
     state = preferences.installed().state
-    text = {"absent": "Install Engine", "broken": "Repair Engine", "ready": "Install Again"}
+    text = {"absent": marked("Install Engine"), "broken": marked("Repair Engine"), "ready": marked("Install Again")}
     if preferences.is_outdated():
-        text["ready"] = "Update"
+        text["ready"] = marked("Update")
     layout.operator("closeup.install_engine", icon="IMPORT", text=text.get(state, "Continue Installing"))
 
 
@@ -101,10 +102,11 @@ def _draw_found(layout, context: bpy.types.Context) -> None:
     found = installation.accelerator()
     wanted = preferences.chosen_accelerator() or (found.kind if found else state.accelerator)
     if state.state == "ready" and state.accelerator != wanted:
-        text = f"Installed for {state.accelerator.upper()}, not {wanted.upper()}; install again to change it"
+        kinds = state.accelerator.upper(), wanted.upper()
+        text = iface("Installed for {}, not {}; install again to change it", *kinds)
         wrapped(layout, context, text, icon="INFO")
     elif found and state.state == "absent":
-        wrapped(layout, context, f"Found: {found.name}", icon="MEMORY")
+        wrapped(layout, context, iface("Found: {}", found.name), icon="MEMORY")
         if found.note:
             wrapped(layout, context, found.note, icon="INFO")
     if preferences.is_outdated():

@@ -7,6 +7,7 @@ from bl_ui.utils import PresetPanel
 
 from ..closeup_addon import jobs, preferences
 from ..closeup_addon.jobs import Shot, queue
+from ..closeup_addon.languages import iface
 from .engine import draw_install
 from .panel import Panel
 from .text import wrapped
@@ -108,13 +109,13 @@ def _draw_progress(layout, shot: Shot, context: bpy.types.Context) -> None:
     column.label(text=shot.name, icon="RENDER_ANIMATION")
     column.progress(factor=shot.factor, type="BAR", text=shot.step_text)
     row = column.row()
-    row.label(text="" if shot.seconds_left is None else f"{jobs.duration(shot.seconds_left)} left")
+    row.label(text="" if shot.seconds_left is None else iface("{} left", jobs.duration(shot.seconds_left)), translate=False)
     row.operator("closeup.cancel", text="Cancel", icon="X")
     if shot.stalled:
         wrapped(layout, context, shot.stalled, icon="ERROR", alert=True)
     waiting = sum(item.state == "queued" for item in queue.shots)
     if waiting and shot.state != "queued":
-        column.label(text=f"{waiting} more in the queue")
+        column.label(text=iface("{} more in the queue", waiting), translate=False)
 
 
 CLASSES = (CLOSEUP_PT_presets, CLOSEUP_PT_generate, CLOSEUP_PT_generate_options)

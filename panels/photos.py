@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..closeup_addon import gather, notice, photos, thumbnails
+from ..closeup_addon.languages import iface
 from .panel import Panel
 from .text import wrapped
 
@@ -72,10 +73,11 @@ class CLOSEUP_PT_photos(Panel, bpy.types.Panel):
         besides = gather.count_camera_photos(scene)
         row = layout.row()
         row.active = besides > 0
-        row.prop(settings, "use_camera_photos", text=f"Cameras With Photos ({besides})")
+        row.prop(settings, "use_camera_photos", text=iface("Cameras With Photos ({})", besides), translate=False)
         total, known = gather.count_photos(scene)
         if total:
-            layout.label(text=f"{known} of {total} cameras known", icon="CHECKMARK" if known == total else "INFO")
+            text = iface("{} of {} cameras known", known, total)
+            layout.label(text=text, icon="CHECKMARK" if known == total else "INFO", translate=False)
         else:
             wrapped(layout, context, "Add photos with +, or drop them into the 3D view.", icon="INFO")
         draw_notice(layout, context, "photos")
@@ -103,7 +105,7 @@ class CLOSEUP_PT_photo(Panel, bpy.types.Panel):
             layout.template_icon(thumbnail, scale=6.0)
         missing = thumbnails.is_missing(item)
         state = photos.FAILED if missing else photos.state(item)
-        said = f"The file is missing: {item.absolute()}" if missing else photos.sentence(item)
+        said = iface("The file is missing: {}", item.absolute()) if missing else photos.sentence(item)
         wrapped(layout, context, said, icon=_ICONS[state], alert=state == photos.FAILED)
         column = layout.column()
         column.use_property_split, column.use_property_decorate = True, False

@@ -9,12 +9,19 @@ import bpy
 from ..closeup_addon import cloud, jobs, movies, results, thumbnails
 from ..closeup_addon.history import history
 from ..closeup_addon.jobs import queue
+from ..closeup_addon.languages import iface, marked
 from ..closeup_addon.record import Record
 from .panel import Panel
 from .text import wrapped
 
 _ICONS = {"done": "CHECKMARK", "failed": "ERROR", "running": "RENDER_ANIMATION", "queued": "TIME", "unfinished": "PAUSE"}
-_WORDS = {"done": "Done", "failed": "Failed", "running": "Running", "queued": "Waiting", "unfinished": "Unfinished"}
+_WORDS = {
+    "done": marked("Done"),
+    "failed": marked("Failed"),
+    "running": marked("Running"),
+    "queued": marked("Waiting"),
+    "unfinished": marked("Unfinished"),
+}
 
 
 def state_of(record: Record) -> str:
@@ -126,7 +133,7 @@ def _draw_movie(layout, context: bpy.types.Context, record: Record) -> None:
     if movie.error:
         wrapped(layout, context, movie.error, icon="ERROR", alert=True)
     else:
-        text = f"Writing {movie.target.name}" if movie.running else f"Movie written: {movie.target}"
+        text = iface("Writing {}", movie.target.name) if movie.running else iface("Movie written: {}", movie.target)
         wrapped(layout, context, text, icon="FILE_MOVIE")
 
 
@@ -156,10 +163,11 @@ class CLOSEUP_PT_cloud(Panel, bpy.types.Panel):
 
 def describe(record: Record, state: str) -> str:
     """State, frames, seed, date and time taken, in one line."""
-    made = f"{record.made} of {record.frames} frames" if record.made != record.frames else f"{record.frames} frames"
-    parts = [_WORDS[state], made if record.frames else "cameras only"]
+    whole = record.made == record.frames
+    made = iface("{} frames", record.frames) if whole else iface("{} of {} frames", record.made, record.frames)
+    parts = [iface(_WORDS[state]), made if record.frames else iface("cameras only")]
     if record.frames:
-        parts.append(f"seed {record.seed}")
+        parts.append(iface("seed {}", record.seed))
     if state == "done" and record.seconds:
         parts.append(jobs.duration(record.seconds))
     parts.append(time.strftime("%d %b %Y %H:%M", time.localtime(record.created)))

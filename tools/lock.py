@@ -1,7 +1,8 @@
 """Writes engine/locks: what uv resolves for every system and build of torch, one hash and size per package.
 
 Run by ``python build.py lock``. Only the public index, without anybody's own settings, decides. Builds of torch
-that only PyTorch's index has are locked when that index can be reached; without a lock file they are installed by version.
+that only PyTorch's index has are locked by what it says; where it cannot be reached, by tools/torch_wheels.toml. A build
+that neither knows has no lock file, and is installed by version.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "engine" / "locks"
+KNOWN = ROOT / "tools" / "torch_wheels.toml"
 UV_VERSION = "0.13.8"
 PLATFORMS = {
     "linux-x86_64": "x86_64-manylinux_2_28",
@@ -61,8 +63,8 @@ def size(url: str) -> int:
 def line(package: dict) -> str:
     """One line of a lock file: version, hashes of the wheels that fit the system (uv lists no others), the largest's size."""
     hashes = " ".join(f"--hash=sha256:{wheel['hashes']['sha256']}" for wheel in package["wheels"])
-    length = max(wheel.get("size") or size(wheel["url"]) for wheel in package["wheels"])
-    return f"{package['name']}=={package['version']} {hashes}  # {length} bytes\n"
+    length = max(wheel["size"] if "size" in wheel else size(wheel["url"]) for wheel in package["wheels"])
+    return f"{package['name']}=={package['version']} {hashes}{f'  # {length} bytes' if length else ''}\n"
 
 
 def write(name: str, what: str, packages: list[dict]) -> None:
@@ -72,14 +74,61 @@ def write(name: str, what: str, packages: list[dict]) -> None:
     print(f"engine/locks/{name}: {len(packages)} packages", flush=True)
 
 
-def keep_or_drop(lock: Path, torch: list[dict]) -> None:
-    """What happens to a build's lock file when PyTorch's index does not answer: it stays while it is of the same version."""
-    version = next(package["version"] for package in torch if package["name"] == "torch")
+def known(name: str, version: str) -> dict:
+    """What tools/torch_wheels.toml has of a build of this version of torch; nothing when it does not know it."""
+    table = tomllib.loads(KNOWN.read_text(encoding="utf-8"))
+    return table["wheels"].get(name, {}) if table["version"] == version else {}
+
+
+def of_build(uv: str, name: str, build: str, asked: str, pins: str, version: str, python: str) -> list[dict]:
+    """The packages of a build that only PyTorch's index has: by that index, or as they are known; none when neither tells."""
+    system = name[: -len(build) - 1]
+    try:
+        found = resolve(uv, asked + pins, system, python, "--torch-backend", build)
+        check_known(name, next(package for package in found if package["name"] == "torch"))
+        return found
+    except subprocess.CalledProcessError:
+        wheel = known(name, version)
+    if not wheel:
+        return []
+    file = {"hashes": {"sha256": wheel["sha256"]}, "size": wheel.get("bytes", 0)}
+    torch = {"name": "torch", "version": f"{version}+{build}", "wheels": [file]}
+    return [torch, *resolve(uv, "\n".join([pins, *wheel["needs"]]), system, python)]
+
+
+def check_known(name: str, torch: dict) -> None:
+    """End when PyTorch's index has another wheel than tools/torch_wheels.toml says."""
+    hashes = {wheel["hashes"]["sha256"] for wheel in torch["wheels"]}
+    wanted = known(name, torch["version"].partition("+")[0]).get("sha256")
+    if wanted and wanted not in hashes:
+        raise SystemExit(f"tools/torch_wheels.toml: PyTorch's index has another torch for {name}; find out why, then correct it.")
+
+
+def from_pytorch(package: dict) -> bool:
+    """Whether only ``--torch-backend`` finds it: its file is on PyTorch's index."""
+    return any("pytorch.org/" in wheel.get("url", "") for wheel in package["wheels"])
+
+
+def write_build(name: str, packages: list[dict]) -> None:
+    """A build's own wheels, and beside them what it needs of the public index: Triton, which is on both, is not the same file."""
+    theirs = [package for package in packages if from_pytorch(package) or package["name"] == "torch"]
+    needs = [package for package in packages if package not in theirs]
+    write(f"{name}.txt", f"PyTorch for {name}: from PyTorch's index", theirs)
+    if needs:
+        write(f"{name}-needs.txt", f"What PyTorch for {name} needs of the public index", needs)
+    else:
+        (LOCKS / f"{name}-needs.txt").unlink(missing_ok=True)
+
+
+def keep_or_drop(name: str, version: str) -> None:
+    """What happens to a build's lock files when nobody knows it: they stay while they are of the same version."""
+    lock = LOCKS / f"{name}.txt"
     kept = lock.exists() and f"torch=={version}+" in lock.read_text(encoding="utf-8")
     if not kept:
-        lock.unlink(missing_ok=True)
+        for path in (lock, LOCKS / f"{name}-needs.txt"):
+            path.unlink(missing_ok=True)
     state = "stays as it is" if kept else "is not locked, and is installed by version"
-    print(f"PyTorch's index does not have it or cannot be reached: {lock.stem} {state}", flush=True)
+    print(f"PyTorch's index does not have it or cannot be reached: {name} {state}", flush=True)
 
 
 def write_uv(uv: str, python: str) -> None:
@@ -103,16 +152,14 @@ def main(uv: str) -> None:
         common = [package for package in found if package not in torch]
         write(f"{system}.txt", f"Everything but PyTorch for {system}", common)
         write(f"{system}-{public}.txt", f"PyTorch for {system}, {public}: the public index's build", torch)
+        version = next(package["version"] for package in torch if package["name"] == "torch")
         pins = "".join(f"{package['name']}=={package['version']}\n" for package in common)
+        names = {package["name"] for package in common}
         for build in BUILDS[system]:
-            try:
-                found = resolve(uv, asked + pins, system, plan.PYTHON_VERSION, "--torch-backend", build)
-            except subprocess.CalledProcessError:
-                keep_or_drop(LOCKS / f"{system}-{build}.txt", torch)
-                continue
-            names = {package["name"] for package in common}
+            name = f"{system}-{build}"
+            found = of_build(uv, name, build, asked, pins, version, plan.PYTHON_VERSION)
             others = [package for package in found if package["name"] not in names]
-            write(f"{system}-{build}.txt", f"PyTorch for {system}, {build}: from PyTorch's index", others)
+            write_build(name, others) if others else keep_or_drop(name, version)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ import re
 import time
 from pathlib import Path
 
+from . import places
 from .packages import normalised
-from .places import size
 from .plan import Pin
 from .reporter import Reporter
 
 LOOK_SECONDS = 1.0
 UNPACKED = 2
 """How many bytes of files a byte of these large downloads makes, roughly."""
+ROUNDED = 0.05
+"""How far uv's figures may be from the truth, of which it shows two digits or more."""
 _LINE = re.compile(r"(Downloading|Downloaded|Prepared|Installed) (\S+)(?: \(([\d.]+)(B|KiB|MiB|GiB)\))?")
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -37,8 +39,9 @@ class Downloads:
         what, name = found[1], normalised(found[2])
         if what == "Downloading":
             self._running[name] = None
-            if not self._bytes.get(name) and found[3]:
-                self._bytes[name] = int(float(found[3]) * _UNITS[found[4]])
+            size = int(float(found[3] or 0) * _UNITS[found[4] or "B"])
+            if size and abs(size - self._bytes.get(name, 0)) > ROUNDED * size:
+                self._bytes[name] = size  # it was not known, or a guess
         elif what == "Downloaded":
             self._running.pop(name, None)
             self._done.add(name)
@@ -50,7 +53,7 @@ class Downloads:
     def tick(self) -> None:
         """Look at what is being written, now and then."""
         if self._running and time.monotonic() > self._looked + LOOK_SECONDS:
-            self._written = size(*(Path(path) for path in self._unfinished()))
+            self._written = places.size(*(Path(path) for path in self._unfinished()))
             self._looked = time.monotonic()
             self._tell("Downloading packages")
 

@@ -97,6 +97,7 @@ class _Installation:
         self.uv = bootstrap.install_uv(self.home, self.root, self.reporter, self.programs, self.options.wheels)
         self.env = settings.uv_environment(self.home, places.venv_python(self.home / places.UV), self.options.wheels)
         self.plan = plan.make(self.root, accelerator.choose(self.options.accelerator), self.env, self.options)
+        self.env.pop("UV_TORCH_BACKEND", None)  # the plan has it, and not every call may follow it
         if self.trusted and self._is_complete():
             self.reporter.line("The engine is installed already; nothing was changed")
             self._note_locks()

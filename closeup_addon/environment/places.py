@@ -15,7 +15,7 @@ ENGINE, UV, PYTHON, CACHE = "engine", "uv", "python", "cache"
 LOG = "install.log"
 OURS = (ENGINE, UV, PYTHON, CACHE)
 """The folders of a home that an installation makes, and the only ones that removing it deletes."""
-LONGEST_INSIDE = 190
+LONGEST_INSIDE = 200
 """Letters of the longest path below a home: a licence text inside torch's own."""
 
 

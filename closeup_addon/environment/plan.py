@@ -4,7 +4,9 @@ engine/locks/ holds, made by ``python build.py lock``::
 
     uv.txt                        the installer
     linux-x86_64.txt              everything but torch, one hash per package
-    linux-x86_64-cu130.txt        torch with what its CUDA build needs
+    linux-x86_64-cu130.txt        torch with what its CUDA build needs, where the public index has both
+    linux-x86_64-cu126.txt        a build that only PyTorch's index has,
+    linux-x86_64-cu126-needs.txt  and what it needs of the public index
     windows-x86_64…, macos-arm64…
 
 A build that has no lock file of its own comes from PyTorch's index, by version.
@@ -17,7 +19,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import settings
@@ -35,8 +37,9 @@ _KINDS = {
 }
 """The accelerators that torch has builds for; macOS has one for both."""
 _WHEELS = {"linux-x86_64": r"manylinux.*x86_64", "windows-x86_64": "win_amd64", "macos-arm64": r"macosx_.*(arm64|universal2)"}
-_GUESSES = {"cpu": 200, "cu126": 2600, "cu130": 2000, "rocm7.2": 4500, "xpu": 1500}
-"""Megabytes to download for builds that no lock file knows."""
+_GUESSES = {"cpu": 200, "cu126": 900, "cu130": 2000, "rocm7.2": 6600, "xpu": 2500}
+"""Megabytes of torch, with what it needs, where no lock file tells; OTHER_GUESS for a build that only UV_TORCH_BACKEND names."""
+OTHER_GUESS = 2000
 UNPACKED = 4
 """How many times larger packages are on the disk than on the way to it."""
 SPARE_BYTES = 300 << 20
@@ -54,7 +57,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Pin:
-    """One package of a lock file; bytes: its download, 0 when that is not known."""
+    """One package of a lock file; bytes: its download, a guess for torch where that is not known."""
 
     name: str
     version: str
@@ -96,8 +99,7 @@ class Plan:
     @property
     def needed_bytes(self) -> int:
         """Free space that it asks for."""
-        guess = 0 if any(pin.name == "torch" and pin.bytes for pin in self.pins) else _GUESSES.get(self.build, 0) * 10**6
-        return UNPACKED * (guess + sum(pin.bytes for pin in self.pins)) + SPARE_BYTES
+        return UNPACKED * sum(pin.bytes for pin in self.pins) + SPARE_BYTES
 
 
 def system() -> str:
@@ -121,7 +123,7 @@ def make(root: Path, accelerator: Accelerator, env: Mapping[str, str], options: 
         raise InstallError(f"There is no PyTorch for {accelerator.name} on {name}; choose another under Install for.")
     common = locks / f"{name}.txt"
     build, torch = _torch(Path(root), name, accelerator, env)
-    steps = [Step("Packages", ("--require-hashes", "--no-deps", "-r", str(common)), read_lock(common)), torch]
+    steps = [_locked("Packages", common), *(_sized(step, build) for step in torch)]
     steps += [Step(path.name, ("-r", str(path)), read_lock(path)) for path in options.extra]
     return Plan(accelerator, build, tuple(steps), _fingerprint(steps))
 
@@ -151,8 +153,8 @@ def read_lock(path: Path) -> tuple[Pin, ...]:
     return tuple(pins)
 
 
-def _torch(root: Path, name: str, accelerator: Accelerator, env: Mapping[str, str]) -> tuple[str, Step]:
-    """Which build of torch, and the call that installs it: a wheel in a local folder decides, then a mirror, then we."""
+def _torch(root: Path, name: str, accelerator: Accelerator, env: Mapping[str, str]) -> tuple[str, list[Step]]:
+    """Which build of torch, and the calls that install it: a wheel in a local folder decides, then a mirror, then we."""
     version = requirements(root)["torch"]
     wheel = _local_torch(version, name, accelerator.build, env)
     asked = env.get("UV_TORCH_BACKEND", "auto")
@@ -165,13 +167,32 @@ def _torch(root: Path, name: str, accelerator: Accelerator, env: Mapping[str, st
         build = public
     else:
         build = public if settings.has_mirror(env) or not settings.has_index(env) else accelerator.build
-    lock = root / "engine" / "locks" / f"{name}-{build}.txt"
+    lock, needs = (root / "engine" / "locks" / f"{name}-{build}{part}.txt" for part in ("", "-needs"))
     backend = () if wheel is not None or build == public else ("--torch-backend", build)
-    if lock.exists():
-        return build, Step("PyTorch", ("--require-hashes", "--no-deps", "-r", str(lock), *backend), read_lock(lock))
+    if lock.exists() and (wheel is None or _is_locked(wheel, lock)):
+        # the second without the backend, which would take Triton from PyTorch's index: another file there
+        more = [_locked("PyTorch's libraries", needs)] if needs.exists() else []
+        return build, [_locked("PyTorch", lock, *backend), *more]
     if wheel is not None:
-        return build, Step("PyTorch", (str(wheel),), (Pin("torch", f"{version}+{build}", wheel.stat().st_size),))
-    return build, Step("PyTorch", (f"torch=={version}", *backend))
+        return build, [Step("PyTorch", (str(wheel),), (Pin("torch", f"{version}+{build}", wheel.stat().st_size),))]
+    return build, [Step("PyTorch", (f"torch=={version}", *backend), (Pin("torch", f"{version}+{build}", 0),))]
+
+
+def _sized(step: Step, build: str) -> Step:
+    """The step with a guess for torch where its size is not known."""
+    guess = _GUESSES.get(build, OTHER_GUESS) * 10**6
+    return replace(step, pins=tuple(pin if pin.bytes else replace(pin, bytes=guess) for pin in step.pins))
+
+
+def _locked(title: str, lock: Path, *more: str) -> Step:
+    """The call that installs a lock file."""
+    return Step(title, ("--require-hashes", "--no-deps", "-r", str(lock), *more), read_lock(lock))
+
+
+def _is_locked(wheel: Path, lock: Path) -> bool:
+    """Whether a local wheel claims to be the locked one, which its hash will tell. Of another size, it is a studio's own build,
+    and is taken as it is."""
+    return any(pin.name == "torch" and pin.bytes == wheel.stat().st_size for pin in read_lock(lock))
 
 
 def _local_torch(version: str, name: str, build: str, env: Mapping[str, str]) -> Path | None:

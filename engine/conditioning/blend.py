@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..job import Camera
 from .lookup import Line, Rays, line_of, look, plane, sample
-from .source import Source
+from .source import BESIDE_EDGE, SKY, SOLID, USABLE, Source
 
 TOLERANCE = 0.012
 """Relative difference between a photo's depth and the surface's at which the photo's sight of it is in doubt."""
@@ -21,6 +21,8 @@ PARALLAX = 8
 """How much photos taken from the target's own direction are preferred: the power of cos² of half the angle between."""
 BORDER = 0.03
 """Width of the fade at a photo's border, share of its shorter side."""
+DOUBT = 0.3
+"""Colours of less confidence than this are mixed with their surroundings: beside depth edges they are speckles."""
 
 
 @dataclass
@@ -75,10 +77,11 @@ def sight(source: Source, target: Camera, rays: Rays, t: Tensor) -> Sight:
     edge = torch.minimum(torch.minimum(cell.u + 0.5, width - 0.5 - cell.u), torch.minimum(cell.v + 0.5, height - 0.5 - cell.v))
     fade = (edge / (BORDER * min(width, height))).clamp(0.02, 1)
     confidence = source.confidence[cell.nearest].float()
-    solid = source.solid[cell.nearest].float()
+    state = source.state[cell.nearest]
+    solid = torch.where(state & SOLID != 0, 1.0, BESIDE_EDGE)
     score = torch.where(known, fits * confidence * solid, torch.zeros_like(t))
     visible = score > 0.05
-    guess = (cell.known == 0) & source.usable[cell.nearest] & ~source.sky[cell.nearest]
+    guess = (cell.known == 0) & (state & (USABLE | SKY) == USABLE)
     score = torch.where(guess, torch.full_like(score, UNSEEN_DEPTH), score)
     score = score * fade * sharpness.clamp(max=1).sqrt() * _parallax(line, t)
     score = torch.where(cell.inside, score, torch.zeros_like(score))

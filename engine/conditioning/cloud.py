@@ -12,11 +12,13 @@ from torch import Tensor
 from .. import camera as cams
 from ..job import Camera
 from ..records import PointCloud
-from .splat import to_pixels
-from .surface import splat_levels
+from . import surface
+from .splat import Points, to_pixels
 
 SAMPLE = 4000
 """Points whose neighbours are looked up to learn how dense the cloud is."""
+MARGIN = 0.1
+"""Points are kept this share of the frame beyond its border."""
 
 
 @dataclass
@@ -62,15 +64,27 @@ def project_cloud(cloud: Cloud | None, camera: Camera, device: torch.device) -> 
     depth = torch.zeros(camera.height, camera.width, device=device)
     if cloud is None or not len(cloud.points):
         return rgb, depth
-    m = cams.camera_from_world(camera)
-    rotation = torch.as_tensor(m[:3, :3].astype(np.float32), device=device)
-    offset = torch.as_tensor((m[:3, :3] @ cloud.origin + m[:3, 3]).astype(np.float32), device=device)
-    px, py, pz = (cloud.points @ rotation.T + offset).unbind(1)
-    points, kept = to_pixels(px, py, pz, cloud.spacing, camera, 0.1)
+    points, kept = _in_view(cloud, camera, 1)
     if not len(points):
         return rgb, depth
-    first = splat_levels(points, camera, 0)
+    first = surface.splat_levels(points, camera, 0, typical(cloud, camera))
     known = first.index >= 0
     depth[known] = first.depth[known]
     rgb[known] = cloud.colors[kept][first.index[known]]
     return rgb, depth
+
+
+def _in_view(cloud: Cloud, camera: Camera, step: int) -> tuple[Points, Tensor]:
+    """Every ``step``-th of the cloud's points, as far as they fall in the target's widened frame, and their indices."""
+    m = cams.camera_from_world(camera)
+    device = cloud.points.device
+    rotation = torch.as_tensor(m[:3, :3].astype(np.float32), device=device)
+    offset = torch.as_tensor((m[:3, :3] @ cloud.origin + m[:3, 3]).astype(np.float32), device=device)
+    px, py, pz = (cloud.points[::step] @ rotation.T + offset).unbind(1)
+    return to_pixels(px, py, pz, cloud.spacing[::step], camera, MARGIN)
+
+
+def typical(cloud: Cloud, camera: Camera) -> float:
+    """The spacing, px, of the cloud's points in a target's frame (see ``surface.high_quantile``)."""
+    step = max(1, len(cloud.points) // surface.SAMPLE)
+    return surface.high_quantile(_in_view(cloud, camera, step)[0].footprint.cpu().numpy())

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .consistency import supports
-from .lookup import line_of, project, rays_of, sample
+from .lookup import line_of, project, rays_of, sample, supports
 from .source import Source
 
 SAMPLE = 2000

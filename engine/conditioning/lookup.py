@@ -14,12 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..job import Camera
-from .source import Source, relative
+from .source import SKY, Source, relative
 
 BANDS = (0.10, 0.05, 0.02)
 """Relative depth band, per iteration, within which a corner of a cell belongs to the surface that is looked for."""
 PAST = 0.04
 """A source sees past a point when its nearest surface around there is farther by this much (relative)."""
+SAME = 0.02
+"""Relative difference of depth that still is the same surface, where two sources are compared."""
 MAX_BAND = 0.35
 MAX_STEP = 1.5
 
@@ -199,7 +201,7 @@ def sees_past(source: Source, point: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     behind = (front > 0) & (front * z < 1 - PAST - 2 * slope.clamp(max=0.3))
     vote = torch.where(behind, source.confidence[index].float(), torch.zeros_like(u))
     if source.any_sky:
-        vote = torch.where(source.sky[index] & (front == 0), torch.ones_like(vote), vote)
+        vote = torch.where(source.flag(SKY)[index] & (front == 0), torch.ones_like(vote), vote)
     return torch.where(inside, vote, torch.zeros_like(vote))
 
 
@@ -221,3 +223,28 @@ def sample(source: Source, u: Tensor, v: Tensor, lod: Tensor) -> Tensor:
         else:
             out[at] = colours
     return (out.clamp(0, 1) * source.gain).clamp(0, 1)
+
+
+def supports(partner: Source, line: Line, depth: Tensor) -> Tensor:
+    """(N,) the partner's confidence where it sees the same surface, else 0."""
+    u, v, z, inside = project(partner, line.at(depth))
+    index = (v + 0.5).floor().long() * partner.camera.width + (u + 0.5).floor().long()
+    slope = partner.gradient[index].float().abs().sum(1)
+    same = inside & ((partner.disparity[index] * z - 1).abs() < SAME + slope)
+    return torch.where(same, partner.confidence[index].float(), torch.zeros_like(depth))
+
+
+def votes(source: Source, partners: list[Source]) -> Tensor:
+    """(H*W,) float16: share of the votes that are for each pixel of a source, its own included; 1 where it has no depth."""
+    trust = torch.ones_like(source.disparity, dtype=torch.float16)
+    rays, confidence = rays_of(source.camera, source.disparity.device), source.confidence
+    for part in (source.disparity > 0).nonzero()[:, 0].split(1 << 19):
+        depth = 1 / source.disparity[part]
+        support = confidence[part].float()
+        against = torch.zeros_like(support)
+        for partner in partners:
+            line = line_of(partner, source.camera, rays[part])
+            support += supports(partner, line, depth)
+            against += sees_past(partner, line.at(depth))
+        trust[part] = (support / (support + against).clamp(min=1e-6)).half()
+    return trust

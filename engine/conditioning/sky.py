@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..job import Camera
 from .lookup import Rays, line_of, project, sample
-from .source import Source
+from .source import SKY, Source
 
 
 def sky_layer(sources: list[Source], target: Camera, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
@@ -26,7 +26,7 @@ def sky_layer(sources: list[Source], target: Camera, rays: Rays) -> tuple[Tensor
         u, v, _, inside = project(source, line.b)
         width, height = source.camera.width, source.camera.height
         index = (v + 0.5).floor().long() * width + (u + 0.5).floor().long()
-        index = (inside & source.sky[index]).nonzero()[:, 0] if bool(inside.any()) else index[:0]
+        index = (inside & source.flag(SKY)[index]).nonzero()[:, 0] if bool(inside.any()) else index[:0]
         if not len(index):
             continue
         u, v = u[index], v[index]

@@ -6,7 +6,7 @@ level is the exact 2×2 minimum of the finer one, whatever the order in which po
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from .source import BLOCK, Source, relative
 
 EMPTY = torch.iinfo(torch.int64).max
 """Key of a cell no point fell into."""
+MARGIN = 0.3
+"""Points are kept this share of the frame beyond its border: their surfaces may reach into it."""
 MAX_STRETCH = 4.0
 """Spacing of points on slanted surfaces is taken as at most this many times a frontal one's."""
 
@@ -32,6 +34,10 @@ class Points:
 
     def __len__(self) -> int:
         return len(self.z)
+
+    def coarser(self, step: int) -> Points:
+        """These points, when they stand for ``step`` pixels in x and y."""
+        return replace(self, footprint=self.footprint * step)
 
 
 def pack(depth: Tensor, index: Tensor) -> Tensor:
@@ -95,8 +101,8 @@ def blocks_in_view(source: Source, target: Camera, margin: float) -> Tensor:
     return some.nonzero()[:, 0]
 
 
-def project_source(source: Source, target: Camera, margin: float) -> Points:
-    """The source's surface points that fall in the target's widened frame, in front of it."""
+def project_source(source: Source, target: Camera, margin: float = MARGIN, step: int = 1) -> Points:
+    """The points of every ``step``-th pixel in x and y that fall in the target's widened frame, in front of it."""
     camera = source.camera
     device = source.disparity.device
     block = blocks_in_view(source, target, margin)
@@ -105,7 +111,7 @@ def project_source(source: Source, target: Camera, margin: float) -> Points:
     x = (block % columns * BLOCK)[:, None, None] + inner[None, None, :]
     y = (torch.div(block, columns, rounding_mode="floor") * BLOCK)[:, None, None] + inner[None, :, None]
     x, y = torch.broadcast_tensors(x, y)
-    inside = (x < camera.width) & (y < camera.height)
+    inside = (x < camera.width) & (y < camera.height) & (x % step == 0) & (y % step == 0)
     pixel = (y * camera.width + x)[inside]
     pixel = pixel[source.disparity[pixel] > 0]
     x = (pixel % camera.width).float()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +15,7 @@ from ..job import Camera
 from .fill import dilate_max, dilate_min, fill_depth
 from .lookup import Rays, intersect
 from .source import Source
-from .splat import Points, halve, splat, unpack
+from .splat import Points, halve, join, project_source, splat, unpack
 from .suppress import REACH, leaked
 
 MAX_LEVELS = 7
@@ -23,9 +25,12 @@ AGREE = 0.03
 """Sources whose surfaces lie within this (relative) of the best one's are blended."""
 EDGE = 0.03
 """Relative depth step that makes another hypothesis worth a try."""
-
 ALONE = 8
 """A pixel beside a depth edge needs this many of its 5×5 neighbours (itself included) on its surface."""
+MAX_STEP = 8
+"""At least every so many-th pixel of a source is splatted, in x and y."""
+SAMPLE = 20_000
+"""Points that measure how densely the sources' surfaces are sampled."""
 
 
 @dataclass
@@ -41,26 +46,41 @@ class Proxy:
     index: Tensor
 
 
-def typical_footprint(points: Points) -> float:
-    """A high quantile of the points' spacing, px; the surface is dense at the level of this cell size."""
-    if not len(points):
-        return 1.0
-    some = points.footprint[:: max(1, len(points) // 20_000)].sort().values
-    return max(float(some[int(0.98 * (len(some) - 1))]), 1.0)
+def high_quantile(footprints: np.ndarray) -> float:
+    """A high quantile of points' spacing, px; the surface is dense at the level of this cell size."""
+    return max(float(np.sort(footprints)[int(0.98 * (len(footprints) - 1))]), 1.0) if len(footprints) else 1.0
 
 
-def halvings(points: Points, camera: Camera, levels: int) -> int:
-    """How many coarser levels the splat needs at this zoom, unless ``levels`` says so."""
-    wanted = levels or math.ceil(math.log2(typical_footprint(points))) + 1
-    return max(0, min(wanted, MAX_LEVELS, max(camera.width, camera.height).bit_length()))
+def sampling_step(sources: Sequence[Source]) -> int:
+    """Every so many-th pixel of all sources, in x and y, makes about SAMPLE points."""
+    return max(1, math.isqrt(sum(source.camera.width * source.camera.height for source in sources) // SAMPLE))
 
 
-def splat_levels(points: Points, camera: Camera, levels: int) -> Proxy:
-    """Hierarchical splat with occlusion-aware suppression at every level."""
-    count = halvings(points, camera, levels)
+def density(footprints: list[np.ndarray]) -> tuple[list[int], float]:
+    """How the sources are splatted, from samples of their points' spacing, px: of each source every so many-th pixel in x and y,
+    so that there still is about a point for every pixel of the target; and the typical spacing of what is left."""
+    steps = [int(1 / np.clip(np.median(own), 1 / MAX_STEP, 1)) if len(own) else 1 for own in footprints]
+    return steps, high_quantile(np.concatenate([own * step for own, step in zip(footprints, steps)]))
+
+
+def sampled(sources: Sequence[Source], camera: Camera) -> list[np.ndarray]:
+    """For every source, the spacing, px, of some of its points in a target's frame."""
+    step = sampling_step(sources)
+    return [project_source(source, camera, step=step).footprint.cpu().numpy() for source in sources]
+
+
+def extent(footprint: float, camera: Camera, levels: int) -> tuple[int, int]:
+    """How many coarser levels the splat needs at this zoom, unless ``levels`` says so, and how many pixels beyond the frame it
+    covers: points just outside belong to surfaces that reach into it."""
+    wanted = levels or math.ceil(math.log2(footprint)) + 1
+    count = max(0, min(wanted, MAX_LEVELS, max(camera.width, camera.height).bit_length()))
     unit = 1 << count
-    # Points just outside the frame belong to surfaces that reach into it.
-    guard = math.ceil(min(2 * typical_footprint(points), 0.25 * max(camera.width, camera.height)) / unit) * unit
+    return count, math.ceil(min(2 * footprint, 0.25 * max(camera.width, camera.height)) / unit) * unit
+
+
+def splat_levels(points: Points, camera: Camera, levels: int, footprint: float) -> Proxy:
+    """Hierarchical splat with occlusion-aware suppression at every level. footprint: typical of the points."""
+    count, guard = extent(footprint, camera, levels)
     height, width = camera.height + 2 * guard, camera.width + 2 * guard
     column, row = (points.u + guard).floor().long(), (points.v + guard).floor().long()
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -155,14 +175,16 @@ class Surface:
     guessed: Tensor
 
 
-def trace(sources: list[Source], target: Camera, rays: Rays, points: Points, levels: int) -> Surface:
+def trace(sources: list[Source], target: Camera, rays: Rays, levels: int) -> Surface:
     """The front surface along every ray.
 
     Three hypotheses are tried: the suppressed samples' depth everywhere; where a nearer surface might reach the pixel, that one;
     where neither holds, the farther surface beside it. A hypothesis holds where the ray really meets a source's surface and
     not more sources see past it than support it, which makes silhouettes as sharp as the sources'.
     """
-    first = splat_levels(points, target, levels)
+    steps, footprint = density(sampled(sources, target))
+    points = join([project_source(source, target, step=step).coarser(step) for source, step in zip(sources, steps)])
+    first = splat_levels(points, target, levels, footprint)
     depth = first.depth.reshape(-1)
     guessed = torch.isfinite(depth)
     if not bool(guessed.any()):
@@ -178,7 +200,7 @@ def trace(sources: list[Source], target: Camera, rays: Rays, points: Points, lev
         return result
     shape = first.depth.shape
     sure = torch.where(result.found, result.t, torch.zeros_like(depth)).reshape(shape)
-    radius = int(min(max(2.0, 1.5 * typical_footprint(points)), 16))
+    radius = int(min(max(2.0, 1.5 * footprint), 16))
     behind = dilate_max(sure, radius).reshape(-1)
     _try(result, sources, target, rays, behind, ~result.found & (behind > filled * (1 + EDGE)))
     filled = fill_depth(sure, sure > 0).reshape(-1)

@@ -285,7 +285,7 @@ def reconstruction_loss(a: Tensor, b: Tensor) -> Tensor:
     loss = ((a - b).square() + 1e-6).sqrt().mean()
     for axis in (2, 3):
         loss = loss + 0.25 * (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
-    return loss + 0.1 * (1 - _ssim(a, b)) + 0.15 * (1 - haar_similarity(a, b))
+    return loss + 0.1 * (1 - _ssim(a, b)) + 0.25 * (1 - haar_similarity(a, b))
 
 
 def haar_similarity(a: Tensor, b: Tensor) -> Tensor:

@@ -269,8 +269,14 @@ def around(rng: np.random.Generator, distance: float, spread: float) -> np.ndarr
     return distance * direction / np.linalg.norm(direction)
 
 
-def sample_views(seed: int, textures: Bank, size: int, device: torch.device, zoom: float | None = None) -> Sample:
-    """Sample number ``seed``: 1 to 4 photos, corrupted as ours are, and a target crop of ``size`` pixels at ``zoom`` (1 to 8)."""
+def sample_views(
+    seed: int, textures: Bank, size: int, device: torch.device, zoom: float | None = None, error: float | None = None
+) -> Sample:
+    """Sample number ``seed``: 1 to 4 photos, corrupted as ours are, and a target crop of ``size`` pixels at ``zoom`` (1 to 8).
+
+    zoom, and depth's ``error`` (1 sigma, in a photo's pixels at a baseline as long as the distance; 0: exact), are drawn when
+    left out.
+    """
     rng = np.random.default_rng([seed, 2])
     zoom = float(np.exp(rng.uniform(0, np.log(8)))) if zoom is None else zoom
     scene = random_scene(rng, len(textures), zoom, device)
@@ -280,7 +286,8 @@ def sample_views(seed: int, textures: Bank, size: int, device: torch.device, zoo
     count = int(rng.choice([1, 2, 3, 4], p=[0.1, 0.25, 0.35, 0.3]))
     seen = _some_points(rng, target, depth)
     # Given depth is exact; stereo is off by a part of a photo's pixel: in depth, over a baseline of a third of the distance.
-    error = 0.0 if rng.random() < 0.35 else rng.uniform(0.03, 0.5) / 0.3
+    drawn = 0.0 if rng.random() < 0.35 else rng.uniform(0.03, 0.5) / 0.3
+    error = drawn if error is None else error
     views = [_photo(rng, scene, textures, size, zoom, seen, error, f"photo {i + 1}") for i in range(count)]
     return Sample(views, target, truth.cpu().numpy(), depth.cpu().numpy(), zoom)
 

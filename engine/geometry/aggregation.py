@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..compiled import on_cpu
+from .kernels import sweep as kernels
+
 
 def _step(previous: torch.Tensor, cost: torch.Tensor, small: float | None, large: torch.Tensor) -> torch.Tensor:
     """One step of the recursion for lines of pixels: previous, cost (..., L, D); large (..., L, 1)."""
@@ -16,6 +19,7 @@ def _step(previous: torch.Tensor, cost: torch.Tensor, small: float | None, large
     return cost + stay - least
 
 
+@on_cpu(kernels.semi_global)
 def semi_global(
     cost: torch.Tensor, image: torch.Tensor, small: float | None, large: float, contrast: float = 0.06
 ) -> torch.Tensor:

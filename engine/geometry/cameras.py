@@ -27,6 +27,10 @@ GUESSED_FOCAL_35MM = 28.0
 """mm; a phone's main lens, taken when nothing tells the focal length."""
 _FOCAL_DETERMINED, _FOCAL_DETERMINED_BY_PAIR = 0.03, 0.007
 """Standard deviation over focal length; with two real photos the true error was up to nine times what noise alone explains."""
+_INLIER = 1.0
+"""Pixels at the solver's size; a feature farther off than this supports nothing."""
+_START, _OTHER_STARTS = 1.2, (0.75, 2.0)
+"""Focal length over the longer side from which an unknown one is solved, between wide and long, and those tried as well."""
 _PATIENCE = 8
 """Photos; of more than these a few without a place are left out rather than waited for."""
 _NORMAL = sfm.FeatureSettings()
@@ -78,6 +82,7 @@ def solve_cameras(photos: list[Photo], progress: Progress, seed: int = 0) -> Sol
     with tempfile.TemporaryDirectory(prefix="closeup-") as work:
         evidence: _Evidence = {}
         attempt = _search(Path(work), shots, evidence, progress, seed)
+        attempt = _from_other_starts(Path(work), shots, attempt, evidence, progress, seed)
         attempt = _with_sure_focal(Path(work), photos, shots, attempt, evidence, progress, seed)
     placed = [i for i in range(len(photos)) if i in attempt.model.poses or photos[i].camera is not None]
     _report_unplaced(photos, placed, attempt, progress)
@@ -114,8 +119,7 @@ def _shots(photos: list[Photo]) -> list[sfm.Shot]:
             fixed = pinhole.world_from_camera(photo.camera)
         else:
             key = (width, height, photo.focal_35mm)
-            # Without a focal length the solver starts from one between wide and long.
-            focal = focal_pixels(photo.focal_35mm, width, height) if photo.focal_35mm else 1.2 * max(width, height)
+            focal = focal_pixels(photo.focal_35mm, width, height) if photo.focal_35mm else _START * max(width, height)
             camera = pycolmap.Camera(
                 model="SIMPLE_RADIAL", width=width, height=height, params=[focal, width / 2, height / 2, 0.0]
             )
@@ -126,10 +130,11 @@ def _shots(photos: list[Photo]) -> list[sfm.Shot]:
     return shots
 
 
-def _search(work: Path, shots: list[sfm.Shot], evidence: _Evidence, progress: Progress, seed: int) -> _Attempt:
+def _search(
+    work: Path, shots: list[sfm.Shot], evidence: _Evidence, progress: Progress, seed: int, rounds=(_NORMAL, _PATIENT)
+) -> _Attempt:
     """Ever more patient tries until every photo is placed; the best of them otherwise."""
     best = _Attempt()
-    rounds = (_NORMAL, _PATIENT)
     for number, settings in enumerate(rounds):
         progress.step(number, len(rounds))
         if settings not in evidence:
@@ -149,6 +154,29 @@ def _search(work: Path, shots: list[sfm.Shot], evidence: _Evidence, progress: Pr
         if len(shots) > _PATIENCE and len(best.model.poses) >= 2:
             break
     return best
+
+
+def _from_other_starts(
+    work: Path, shots: list[sfm.Shot], attempt: _Attempt, evidence: _Evidence, progress: Progress, seed: int
+) -> _Attempt:
+    """The best of what is found from other first focal lengths, where none is known.
+
+    Three or four photos of a rather flat scene fit a wrong focal length almost as well, and from near it the solver stays there.
+    """
+    if len(shots) > _PATIENCE or all(shot.camera.has_prior_focal_length for shot in shots):
+        return attempt
+    for ratio in _OTHER_STARTS:
+        started = []
+        for shot in shots:
+            if not shot.camera.has_prior_focal_length:
+                camera = pycolmap.Camera(shot.camera.todict())
+                camera.params = [ratio * max(camera.width, camera.height), *camera.params[1:]]
+                shot = replace(shot, camera=camera)
+            started.append(shot)
+        other = _search(work, started, evidence, progress, seed, (_NORMAL,))
+        if _rank(other.model, shots) > _rank(attempt.model, shots):
+            attempt = replace(attempt, model=other.model, free=other.free)
+    return attempt
 
 
 def _reconstruct(work: Path, shots: list[sfm.Shot], mapper: sfm.MapperSettings, seed: int, best: _Attempt) -> None:
@@ -174,8 +202,10 @@ def _useful(model: sfm.Model, shots: list[sfm.Shot]) -> bool:
 
 
 def _rank(model: sfm.Model, shots: list[sfm.Shot]) -> tuple[int, float]:
+    """How many photos a model places, then how many features support each, less by the square of their error (MSAC)."""
     solved = [i for i in model.poses if shots[i].fixed is None]
-    return len(solved), sum(len(model.seen[i]) for i in solved) / max(len(solved), 1)
+    support = sum(np.maximum(0.0, 1 - (reprojection_errors(model, i) / _INLIER) ** 2).sum() for i in solved)
+    return len(solved), support / max(len(solved), 1)
 
 
 def _complete(model: sfm.Model, shots: list[sfm.Shot]) -> bool:

@@ -13,21 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..compiled import on_cpu
 from . import aggregation
+from .kernels import judging
+from .kernels.limits import FLAT, FREE_SPACE, HIDDEN, PLAIN, SURE, UNSEEN
 from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
 
-FREE_SPACE = 1.03
-"""A hypothesis is refuted when a sure depth behind it is this many times as far."""
-HIDDEN = 0.97
-"""Nearer than this share of a hypothesis' depth, a surface hides it."""
-SURE = 0.6
-"""Confidence of a depth that may refute others."""
-UNSEEN = 0.22
-"""Cost of a hypothesis that no other photo can see."""
-FLAT = 4e-4
-"""Variance of grey around which colour counts as much as texture."""
-PLAIN = 0.08
-"""Cost of a match by colour alone, where the colours are the same."""
 OWN, FILLED = 0.06, 0.03
 """What counts against a pixel's own best match, which nobody confirmed, and against what its surroundings suggest."""
 REACH, REMOTE = 0.3, 0.2
@@ -43,39 +34,28 @@ SWITCH, CONTRAST = 0.5, 0.12
 class Judge:
     """What the partners of a photo say of hypotheses about its depth.
 
-    partners: (frame, inverse depth (h, w), confidence (h, w)) of each; inverse depth 0 is sky.
+    partners: (frame, inverse depth (h, w), confidence (h, w)) of each; inverse depth 0 is sky. sigma: as SlantedMatcher has it.
     """
 
-    def __init__(self, frame: Frame, partners: list[tuple[Frame, torch.Tensor, torch.Tensor]]):
+    def __init__(self, frame: Frame, partners: list[tuple[Frame, torch.Tensor, torch.Tensor]], sigma: float = 0.15):
         self.frame, self.partners = frame, partners
-        self.matcher = SlantedMatcher(frame, [partner[0] for partner in partners])
+        self.matcher = SlantedMatcher(frame, [partner[0] for partner in partners], sigma=sigma)
         self.pixels = pixel_grid(*frame.size, frame.gray.device).reshape(3, -1)
 
     def refutations(self, w: torch.Tensor) -> torch.Tensor:
         """(H, W) 0..1 how sure the partner is that sees past the depth; 0: none does. w: (H, W) inverse depth."""
         strongest = torch.zeros(w.numel(), device=w.device)
         for number in range(len(self.partners)):
-            inside, _, _, ratio, sure = self._look(number, self.pixels, w.reshape(-1))
+            inside, _, _, ratio, sure = self.look(number, self.pixels, w.reshape(-1))
             strongest = torch.where(inside & (ratio > FREE_SPACE), torch.maximum(strongest, sure), strongest)
         return strongest.reshape(w.shape)
 
-    def costs(self, hypotheses: list[Planes], only: torch.Tensor, band: int = 64) -> torch.Tensor:
-        """(H, W, L) 0..1 how much speaks against each of L hypotheses; 0 outside ``only`` (H, W)."""
-        h, width = self.frame.size
-        out = torch.zeros(h * width, len(hypotheses), device=only.device)
-        for top in range(0, h, band):
-            rows = slice(top, min(h, top + band))
-            there = only[rows].reshape(-1).nonzero()[:, 0]
-            index = there + top * width
-            if not len(index):
-                continue
-            window = tuple(part[there] for part in self.matcher.window(rows))
-            for number, hypothesis in enumerate(hypotheses):
-                flat = Planes(*(part.reshape(-1)[index] for part in (hypothesis.w, hypothesis.du, hypothesis.dv)))
-                out[index, number] = self._cost(index, window, flat)
-        return out.reshape(h, width, -1)
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+        return self.frame.device
 
-    def _look(self, number: int, pixels: torch.Tensor, w: torch.Tensor):
+    def look(self, number: int, pixels: torch.Tensor, w: torch.Tensor):
         """Where hypotheses w (N,) at pixels (3, N) land in a partner: inside (N,), u, v (1, N), the depth that the partner knows
         there over theirs (N,), and how sure it is (N,)."""
         partner, known, confidence = self.partners[number]
@@ -87,7 +67,7 @@ class Judge:
         there = sample(torch.stack([known, confidence]), u, v, mode="nearest")[:, 0]
         return inside, u, v, (w / z) / there[0].clamp_min(1e-12), there[1]
 
-    def _cost(self, index: torch.Tensor, window, planes: Planes) -> torch.Tensor:
+    def cost(self, index: torch.Tensor, window, planes: Planes) -> torch.Tensor:
         """(N,) cost of planes at pixels ``index`` (N,), whose windows are given."""
         pixels = self.pixels[:, index]
         score, usable = self.matcher.zncc(window, planes, pixels)
@@ -96,7 +76,7 @@ class Judge:
         best = torch.full_like(planes.w, UNSEEN)
         seen, refuted = torch.zeros_like(best, dtype=torch.bool), planes.w <= 0
         for number, (partner, _, _) in enumerate(self.partners):
-            inside, u, v, ratio, sure = self._look(number, pixels, planes.w)
+            inside, u, v, ratio, sure = self.look(number, pixels, planes.w)
             sure = inside & (sure > SURE)
             refuted |= sure & (ratio > FREE_SPACE)
             looked = inside & usable[number] & ~(sure & (ratio < HIDDEN))
@@ -105,6 +85,24 @@ class Judge:
             best = torch.where(looked, torch.where(seen, torch.minimum(best, cost), cost), best)
             seen |= looked
         return torch.where(refuted, torch.ones_like(best), best.clamp(0, 1))
+
+
+@on_cpu(judging.costs)
+def costs(judge: Judge, hypotheses: list[Planes], only: torch.Tensor) -> torch.Tensor:
+    """(H, W, L) 0..1 how much speaks against each of L hypotheses; 0 outside ``only`` (H, W)."""
+    h, width = judge.frame.size
+    out = torch.zeros(h * width, len(hypotheses), device=judge.device)
+    for top in range(0, h, 64):
+        rows = slice(top, min(h, top + 64))
+        there = only[rows].reshape(-1).nonzero()[:, 0]
+        index = there + top * width
+        if not len(index):
+            continue
+        window = tuple(part[there] for part in judge.matcher.window(rows))
+        for number, hypothesis in enumerate(hypotheses):
+            flat = Planes(*(part.reshape(-1)[index] for part in (hypothesis.w, hypothesis.du, hypothesis.dv)))
+            out[index, number] = judge.cost(index, window, flat)
+    return out.reshape(h, width, -1)
 
 
 def beside_edges(w: torch.Tensor) -> torch.Tensor:
@@ -123,7 +121,7 @@ def choose(
     """
     hypotheses = [own, filled, *planes]
     fits = torch.stack([(hypothesis.w / own.w.clamp_min(1e-12) - 1).abs() < FITS for hypothesis in hypotheses], -1)
-    against = judge.costs(hypotheses, ~known)
+    against = costs(judge, hypotheses, ~known)
     against[..., 0] += OWN
     against[..., 1] += FILLED
     for number in range(2, len(hypotheses)):

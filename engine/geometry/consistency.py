@@ -7,7 +7,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..compiled import on_cpu
 from ..job import Camera
+from .kernels import maps
 from .matching import Planes, pixel_grid, sample, transfer
 from .patchmatch import slopes
 
@@ -64,6 +66,7 @@ def compare(w: torch.Tensor, source: Camera, other: torch.Tensor, target: Camera
     return ratio, torch.where(inside, shift, torch.full_like(shift, float("inf")))
 
 
+@on_cpu(maps.weighted_median)
 def weighted_median(
     values: torch.Tensor,
     weights: torch.Tensor,
@@ -103,6 +106,7 @@ def weighted_median(
     return out
 
 
+@on_cpu(maps.support)
 def support(planes: Planes, radius: int = 2, stride: int = 2, tolerance: float = 0.006) -> torch.Tensor:
     """Share (H, W) of the pixels around each that its plane predicts within a relative ``tolerance``."""
     h, w = planes.w.shape
@@ -141,38 +145,44 @@ def fill(w: torch.Tensor, known: torch.Tensor, image: torch.Tensor, fall: float 
     smooth = torch.where(known, w, torch.zeros_like(w))
     du, dv = slopes(smooth, 4, 0.02)
     low, high = w[known].min(), w[known].max()
-    features = torch.cat([F.avg_pool2d(image[None], 5, 1, 2, count_include_pad=False)[0], pixel_grid(h, width, w.device)[:2]])
-    planes = torch.stack([smooth, du, dv])
-    pixels = torch.arange(h * width, device=w.device).reshape(h, width)
-    source = torch.where(known, pixels, torch.full_like(pixels, -1))
-    typical = w[known].median()
-    best = torch.where(known, torch.zeros_like(w), torch.full_like(w, float("inf")))
-    step = 1 << max(0, (max(h, width) - 1).bit_length() - 1)
-    sizes = []
-    while step >= 1:
-        sizes.append(step)
-        step //= 2
-    for size in [*sizes, 2, 1]:
-        for dy in (-size, 0, size):
-            for dx in (-size, 0, size):
-                if dx == dy == 0:
-                    continue
-                candidate = _moved(source, dx, dy)
-                chosen = candidate.clamp_min(0)
-                there = features.reshape(5, -1)[:, chosen.reshape(-1)].reshape(5, h, width)
-                apart = ((there[3:] - features[3:]) ** 2).sum(0).sqrt() / max(h, width)
-                unlike = (there[:3] - features[:3]).abs().amax(0)
-                nearness = 0.4 * (smooth.reshape(-1)[chosen.reshape(-1)].reshape(h, width) / typical).clamp(0.5, 2.0)
-                score = apart / fall + colour * unlike + nearness
-                better = (candidate >= 0) & (score < best) & ~known
-                best, source = torch.where(better, score, best), torch.where(better, candidate, source)
-    chosen = source.clamp_min(0).reshape(-1)
+    smoothed = F.avg_pool2d(image[None], 5, 1, 2, count_include_pad=False)[0]
+    nearness = 0.4 * (smooth / w[known].median()).clamp(0.5, 2.0)
+    steps = [1 << power for power in range((max(h, width) - 1).bit_length())][::-1]
+    chosen = flood(known, nearness, smoothed, [*steps, 2, 1], fall, colour).clamp_min(0).reshape(-1)
+    planes, grid = torch.stack([smooth, du, dv]), pixel_grid(h, width, w.device)[:2]
     value, du, dv = planes.reshape(3, -1)[:, chosen].reshape(3, h, width)
-    offset = features[3:] - features[3:].reshape(2, -1)[:, chosen].reshape(2, h, width)
+    offset = grid - grid.reshape(2, -1)[:, chosen].reshape(2, h, width)
     extended = (value + du * offset[0] + dv * offset[1]).clamp(float(low), float(high))
     extended = torch.minimum(torch.maximum(extended, 0.7 * value), 1.4 * value)
     result = torch.where(known, w, extended)
     return torch.where(known, w, weighted_median(result, torch.ones_like(w), image, 2, 4, 0.1, ~known))
+
+
+@on_cpu(maps.flood)
+def flood(known: torch.Tensor, nearness: torch.Tensor, image: torch.Tensor, sizes: list[int], fall: float, colour: float):
+    """(H, W) int64: for every pixel the index of the known one that suits it best, its own where it is known itself.
+
+    Jump flooding over steps of ``sizes``: least distance over ``fall``, difference of colour times ``colour``, and ``nearness``
+    (H, W) of the known one. -1 where nothing is found.
+    """
+    h, width = known.shape
+    pixels = torch.arange(h * width, device=known.device).reshape(h, width)
+    source = torch.where(known, pixels, torch.full_like(pixels, -1))
+    best = torch.where(known, torch.zeros_like(nearness), torch.full_like(nearness, float("inf")))
+    features = torch.cat([image, pixel_grid(h, width, known.device)[:2], nearness[None]])
+    for size in sizes:
+        before = source
+        for dy in (-size, 0, size):
+            for dx in (-size, 0, size):
+                if dx == dy == 0:
+                    continue
+                candidate = _moved(before, dx, dy)
+                there = features.reshape(6, -1)[:, candidate.clamp_min(0).reshape(-1)].reshape(6, h, width)
+                apart = ((there[3:5] - features[3:5]) ** 2).sum(0).sqrt() / max(h, width)
+                score = apart / fall + colour * (there[:3] - features[:3]).abs().amax(0) + there[5]
+                better = (candidate >= 0) & (score < best)
+                best, source = torch.where(better, score, best), torch.where(better, candidate, source)
+    return source
 
 
 def _moved(values: torch.Tensor, dx: int, dy: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ Inverse depth w = 1/z throughout: a plane in the world is affine in w over the i
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,14 @@ import torch
 import torch.nn.functional as F
 
 from .. import camera as cams
+from ..compiled import on_cpu
 from ..job import Camera
 from ..records import Photo
+from .kernels import slanted
+from .kernels import sweep as kernels
+from .kernels.limits import LONELY, NOISE
 
 LUMA = (0.299, 0.587, 0.114)
-NOISE = 1e-4
-"""Variance that is taken for noise (sRGB-coded grey, 0..1): windows with less texture say nothing."""
 
 
 @dataclass
@@ -42,6 +45,11 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return tuple(self.gray.shape)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.gray.device
 
 
 def make_frame(photo: Photo, longest: int, device: torch.device) -> Frame:
@@ -128,19 +136,23 @@ def _slide(volume: torch.Tensor, axis: int, shear: int, radius: int) -> torch.Te
     return total
 
 
-def _window(volume: torch.Tensor, shear: tuple[int, int], radius: int, rows: dict) -> torch.Tensor:
-    """Sum over a square window, sheared; ``rows`` keeps the sums along x for the next shear."""
-    if shear[0] not in rows:
-        rows[shear[0]] = _slide(volume, 2, shear[0], radius)
-    return _slide(rows[shear[0]], 1, shear[1], radius)
+def _window(volume: torch.Tensor, shear: tuple[int, int], radius: int, columns: dict) -> torch.Tensor:
+    """Sum over a square window, sheared; ``columns`` keeps the sums along y for the next shear."""
+    if shear[1] not in columns:
+        columns[shear[1]] = _slide(volume, 1, shear[1], radius)
+    return _slide(columns[shear[1]], 2, shear[0], radius)
 
 
-def sweep_partner(
-    reference: Frame, partner: Frame, labels: torch.Tensor, radius: int, shears=SHEARS
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """ZNCC (D, H, W) of fronto-parallel planes w = labels, the best over all slants of the window, and where it is valid."""
+def _moments(gray: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance (H, W) of the square windows of a grey picture (H, W)."""
+    count = float((2 * radius + 1) ** 2)
+    mean, square = (_window(x[None], (0, 0), radius, {})[0] / count for x in (gray, gray * gray))
+    return mean, square - mean**2
+
+
+def _sweep_partner(reference: Frame, partner: Frame, labels: torch.Tensor, shears, moments, a, b, radius: int) -> torch.Tensor:
+    """Matching cost (D, H, W) in 0..1 of fronto-parallel planes w = labels, the best over all slants of the window."""
     h, w = reference.size
-    a, b = transfer(reference.camera, partner.camera, labels.device)
     base = torch.einsum("ij,jhw->ihw", a, pixel_grid(h, w, labels.device))
     q = base[None] + (labels[:, None] * b[None])[:, :, None, None]
     z = q[:, 2].clamp_min(1e-6)
@@ -151,21 +163,15 @@ def sweep_partner(
     valid &= _masked(partner, u.reshape(depth * h, w), v.reshape(depth * h, w)).reshape(depth, h, w)
     warped = sample(partner.gray[None], u.reshape(depth * h, w), v.reshape(depth * h, w))[0].reshape(depth, h, w)
     count = float((2 * radius + 1) ** 2)
-    gray = reference.gray[None]
-    mean_f = _window(gray, (0, 0), radius, {}) / count
-    var_f = _window(gray * gray, (0, 0), radius, {}) / count - mean_f**2
-    sums = [(warped, {}), (warped * warped, {}), (warped * gray, {})]
+    mean_f, var_f = moments
+    sums = [(warped, {}), (warped * warped, {}), (warped * reference.gray, {})]
     best = torch.full_like(warped, -1.0)
     for shear in shears:
-        g, gg, fg = (_window(volume, shear, radius, rows) / count for volume, rows in sums)
+        g, gg, fg = (_window(volume, shear, radius, columns) / count for volume, columns in sums)
         var_g = (gg - g * g).clamp_min(0)
         zncc = (fg - mean_f * g) * torch.rsqrt((var_f.clamp_min(0) + NOISE) * (var_g + NOISE))
         best = torch.maximum(best, zncc)
-    return best, valid
-
-
-LONELY = 0.04
-"""What it costs to be matched by one partner alone; beside an object only one may see what lies behind it."""
+    return torch.where(valid, (1 - best) * 0.5, 0.5).clamp(0, 1)
 
 
 def together(costs: torch.Tensor) -> torch.Tensor:
@@ -181,10 +187,15 @@ def sweep(reference: Frame, partners: list[Frame], labels: torch.Tensor, radius:
 
     A partner in which the point falls out of the frame counts as undecided (cost ½), so that occlusion never looks like a match.
     """
-    costs = []
-    for partner in partners:
-        zncc, valid = sweep_partner(reference, partner, labels, radius)
-        costs.append(torch.where(valid, (1 - zncc) * 0.5, 0.5).clamp(0, 1))
+    transfers = [transfer(reference.camera, partner.camera, reference.device) for partner in partners]
+    return _swept(reference, partners, labels, SHEARS, transfers, _moments(reference.gray, radius), radius)
+
+
+@on_cpu(kernels.swept)
+def _swept(reference: Frame, partners: list[Frame], labels, shears, transfers, moments, radius: int) -> torch.Tensor:
+    costs = [
+        _sweep_partner(reference, partner, labels, shears, moments, a, b, radius) for partner, (a, b) in zip(partners, transfers)
+    ]
     return together(torch.stack(costs)).permute(1, 2, 0).contiguous()
 
 
@@ -198,6 +209,11 @@ class Planes:
     w: torch.Tensor
     du: torch.Tensor
     dv: torch.Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.w.device
 
 
 class SlantedMatcher:
@@ -218,6 +234,16 @@ class SlantedMatcher:
         self.transfers = [transfer(reference.camera, partner.camera, device) for partner in partners]
         stacked = torch.cat([reference.image, reference.gray[None]])
         self.padded = F.pad(stacked[None], [self.pad] * 4, mode="replicate")[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+        return self.padded.device
+
+    @functools.cached_property
+    def packed(self) -> tuple[slanted.Window, slanted.Partners]:
+        """What the CPU's kernels need of it."""
+        return slanted.packed(self)
 
     def window(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """For a band of rows: weights (N, K) summing to 1, weighted zero-mean grey (N, K), its variance (N,)."""

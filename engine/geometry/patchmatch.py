@@ -7,17 +7,24 @@ texture says nothing. All pixels are updated at once (no scan order), so the res
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from ..compiled import on_cpu
+from .kernels import maps, slanted
+from .kernels.limits import ALIKE
 from .matching import Planes, SlantedMatcher, pixel_grid, together
 
 NEIGHBOURS = ((1, 0), (-1, 0), (0, 1), (0, -1), (3, 1), (-1, 3), (-3, -1), (1, -3), (7, 0), (-7, 0), (0, 7), (0, -7))
 """(dx, dy) of the pixels that propose their plane, in three rings taken in turn."""
 RING = 4
+BAND = 96
+"""Rows that are done at a time where memory is short and a cancel should be heard soon."""
 
 
+@on_cpu(maps.slopes)
 def slopes(w: torch.Tensor, radius: int = 2, tolerance: float = 0.03) -> tuple[torch.Tensor, torch.Tensor]:
     """Robust slopes (du, dv) of a map of inverse depth (H, W): least squares over neighbours of like depth."""
     h, width = w.shape
@@ -48,92 +55,97 @@ def resize_planes(planes: Planes, size: tuple[int, int]) -> Planes:
     return Planes(value + du * dx + dv * dy, du * (w / size[1]), dv * (h / size[0]))
 
 
-def _from_neighbour(planes: Planes, dx: int, dy: int) -> Planes:
-    """What the pixel at (+dx, +dy) proposes for here: its plane, extended."""
-    h, w = planes.w.shape
+def from_neighbour(planes: torch.Tensor, dx: int, dy: int) -> torch.Tensor:
+    """What the pixel at (+dx, +dy) proposes for here: its plane (3, H, W), extended."""
+    _, h, w = planes.shape
     reach = max(abs(dx), abs(dy))
-    stacked = torch.stack([planes.w, planes.du, planes.dv])
-    padded = F.pad(stacked[None], [reach] * 4, mode="replicate")[0]
+    padded = F.pad(planes[None], [reach] * 4, mode="replicate")[0]
     value, du, dv = padded[:, reach + dy : reach + dy + h, reach + dx : reach + dx + w]
-    return Planes(value - dx * du - dy * dv, du, dv)
+    return torch.stack([value - dx * du - dy * dv, du, dv])
 
 
-class Refiner:
-    """State and objective of one photo's refinement.
+@dataclass(frozen=True)
+class Objective:
+    """What a plane of inverse depth is judged by. step: inverse depth that moves a matching point by one pixel of this level.
 
-    step: inverse depth that moves a matching point by one pixel of this level.
-    weights: (P, H, W) in 0..1, how far each partner is believed to see each pixel.
+    prior: (H, W) inverse depth to stay near, as far as ``strength`` says. weights: (P, H, W) in 0..1, how far each partner is
+    believed to see each pixel. limits: least and largest inverse depth.
     """
 
-    def __init__(self, matcher: SlantedMatcher, step: float, limits: tuple[float, float], weights: torch.Tensor):
-        self.matcher, self.step, self.limits = matcher, step, limits
-        self.weights = weights
-        self.size = matcher.reference.size
-        self.pixels = pixel_grid(*self.size, matcher.reference.gray.device)
+    step: float
+    prior: torch.Tensor
+    strength: float
+    weights: torch.Tensor
+    limits: tuple[float, float]
 
-    def cost(self, window, planes: Planes, prior: torch.Tensor, rows: slice, strength: float) -> torch.Tensor:
-        """Objective (n·W,) of planes (flattened) on a band of rows: photometric, plus the distance to the prior."""
-        pixels = self.pixels[:, rows].reshape(3, -1)
-        score, inside = self.matcher.zncc(window, planes, pixels)
-        cost = torch.where(inside, (1 - score) * 0.5, torch.full_like(score, 0.5)).clamp(0, 1)
-        cost = 0.5 + (cost - 0.5) * self.weights[:, rows].reshape(len(score), -1)
-        away = ((planes.w - prior[rows].reshape(-1)) / (4.0 * self.step)).abs()
-        return together(cost) + strength * away / (1 + away)
 
-    def run(
-        self,
-        planes: Planes,
-        proposals: list[torch.Tensor],
-        iterations: int,
-        strength: float,
-        tick: Callable[[float], None],
-        band: int = 48,
-    ) -> tuple[Planes, torch.Tensor]:
-        """Planes and their cost (H, W) after ``iterations``. proposals: maps (H, W) of inverse depth to try as well."""
-        h, _ = self.size
-        prior = planes.w
-        if prior.is_cuda:
-            band = h
-        cost = None
-        for iteration in range(iterations):
-            candidates = self._candidates(planes, iteration, proposals if iteration == 0 else [])
-            new = Planes(planes.w.clone(), planes.du.clone(), planes.dv.clone())
-            found = torch.empty(self.size, device=prior.device)
-            for top in range(0, h, band):
-                rows = slice(top, min(h, top + band))
-                found[rows] = self._band(rows, new, candidates, prior, strength)
-                tick((iteration + rows.stop / h) / iterations)
-            planes, cost = new, found
-        return planes, cost
+def _cost(matcher: SlantedMatcher, window, planes: Planes, rows: range, aim: Objective) -> torch.Tensor:
+    """Objective (n·W,) of planes (flattened) on a band of rows: photometric, plus the distance to the prior."""
+    band = slice(rows.start, rows.stop)
+    pixels = pixel_grid(*matcher.reference.size, matcher.device)[:, band].reshape(3, -1)
+    score, inside = matcher.zncc(window, planes, pixels)
+    cost = torch.where(inside, (1 - score) * 0.5, torch.full_like(score, 0.5)).clamp(0, 1)
+    cost = 0.5 + (cost - 0.5) * aim.weights[:, band].reshape(len(score), -1)
+    away = ((planes.w - aim.prior[band].reshape(-1)) / (4.0 * aim.step)).abs()
+    return together(cost) + aim.strength * away / (1 + away)
 
-    def _band(self, rows, new: Planes, candidates: list[Planes], prior, strength) -> torch.Tensor:
-        """The best of the state and all candidates on a band of rows, written into ``new``."""
-        shape = new.w[rows].shape
-        window = self.matcher.window(rows)
-        best = None
-        for candidate in [new, *candidates]:
-            plane = Planes(*(part[rows].reshape(-1) for part in (candidate.w, candidate.du, candidate.dv)))
-            cost = self.cost(window, plane, prior, rows, strength)
-            allowed = (plane.w >= self.limits[0]) & (plane.w <= self.limits[1])
-            cost = torch.where(allowed, cost, torch.full_like(cost, 2.0))
-            if best is None:
-                best, chosen = cost, plane
-                continue
-            better = cost < best
-            best = torch.where(better, cost, best)
-            chosen = Planes(*(torch.where(better, a, b) for a, b in zip(vars(plane).values(), vars(chosen).values())))
-        new.w[rows], new.du[rows], new.dv[rows] = (part.reshape(shape) for part in (chosen.w, chosen.du, chosen.dv))
-        return best.reshape(shape)
 
-    def _candidates(self, planes: Planes, iteration: int, proposals: list[torch.Tensor]) -> list[Planes]:
-        """Neighbours' planes, the other photos' depth, small changes of depth, and slopes read off the depth map."""
-        rings = len(NEIGHBOURS) // RING
-        ring = (rings - 1 - iteration) % rings
-        found = [_from_neighbour(planes, dx, dy) for dx, dy in NEIGHBOURS[ring * RING : (ring + 1) * RING]]
-        du, dv = slopes(planes.w)
-        found.append(Planes(planes.w, du, dv))
-        size = self.step * (1.0, 0.5, 0.25, 0.12)[min(iteration, 3)]
-        found += [Planes(planes.w + s * size, planes.du, planes.dv) for s in (1, -1)]
-        for w in proposals:
-            found.append(Planes(w, *slopes(w)))
-        return found
+@on_cpu(slanted.best_planes)
+def best_planes(
+    matcher: SlantedMatcher, rows: range, candidates: torch.Tensor, aim: Objective
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best plane (3, n, W) of every pixel on n rows, and its cost (n, W). candidates: (C, 3, H, W) planes w, du, dv.
+
+    One that moves no corner of the window by more than ALIKE pixels from the best so far is not tried.
+    """
+    window = matcher.window(slice(rows.start, rows.stop))
+    best = chosen = None
+    for candidate in candidates[:, :, rows.start : rows.stop]:
+        flat = candidate.reshape(3, -1)
+        cost = _cost(matcher, window, Planes(*flat), rows, aim)
+        allowed = (flat[0] >= aim.limits[0]) & (flat[0] <= aim.limits[1])
+        if best is None:
+            best, chosen = torch.where(allowed, cost, torch.full_like(cost, 2.0)), flat
+            continue
+        change = (flat - chosen).abs()
+        allowed &= change[0] + matcher.pad * (change[1] + change[2]) > ALIKE * aim.step
+        better = allowed & (cost < best)
+        best, chosen = torch.where(better, cost, best), torch.where(better, flat, chosen)
+    return chosen.reshape(candidates[0, :, rows.start : rows.stop].shape), best.reshape(len(rows), -1)
+
+
+def refine(
+    matcher: SlantedMatcher,
+    planes: Planes,
+    proposals: list[torch.Tensor],
+    iterations: int,
+    aim: Objective,
+    tick: Callable[[float], None],
+) -> tuple[Planes, torch.Tensor]:
+    """Planes and their cost (H, W) after ``iterations``. proposals: maps (H, W) of inverse depth to try as well."""
+    h, _ = matcher.reference.size
+    band = h if planes.w.is_cuda else BAND
+    now, cost = torch.stack([planes.w, planes.du, planes.dv]), None
+    for iteration in range(iterations):
+        candidates = _candidates(now, aim.step, iteration, proposals if iteration == 0 else [])
+        new, cost = torch.empty_like(now), torch.empty_like(now[0])
+        for top in range(0, h, band):
+            rows = range(top, min(h, top + band))
+            new[:, top : rows.stop], cost[top : rows.stop] = best_planes(matcher, rows, candidates, aim)
+            tick((iteration + rows.stop / h) / iterations)
+        now = new
+    return Planes(*now), cost
+
+
+def _candidates(now: torch.Tensor, step: float, iteration: int, proposals: list[torch.Tensor]) -> torch.Tensor:
+    """(C, 3, H, W): the present planes (3, H, W), neighbours' planes, the other photos' depth, small changes of depth, and slopes
+    read off the depth map.
+    """
+    rings = len(NEIGHBOURS) // RING
+    ring = (rings - 1 - iteration) % rings
+    found = [now, *(from_neighbour(now, dx, dy) for dx, dy in NEIGHBOURS[ring * RING : (ring + 1) * RING])]
+    found.append(torch.stack([now[0], *slopes(now[0])]))
+    size = step * (1.0, 0.5, 0.25, 0.12)[min(iteration, 3)]
+    found += [torch.stack([now[0] + s * size, now[1], now[2]]) for s in (1, -1)]
+    found += [torch.stack([w, *slopes(w)]) for w in proposals]
+    return torch.stack(found)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from ..job import Camera
 from ..progress import Progress
 from ..records import Photo, View
-from . import aggregation, completion, consistency, matching, patchmatch, planes, ranges, sky
+from . import aggregation, completion, consistency, edges, matching, patchmatch, planes, ranges, sky
 
 COARSE = 224
 """Longer side, in pixels, of the images of the plane sweep."""
@@ -25,6 +25,8 @@ MAX_LABELS = 256
 LARGE = 1000
 """Longer side, in pixels, of a photo whose last pass is kept short."""
 P1, P2 = 0.03, 0.25
+PRIOR = 0.05
+"""Cost of leaving the depth of the level below far behind."""
 AGREE = 0.01
 """Relative difference of depth within which two photos agree."""
 SHIFT = 0.003
@@ -37,6 +39,8 @@ SKY = 0.7
 """Confidence of sky."""
 PLANE_SURE = 0.7
 """Confidence of depths that the scene's planes are fitted to."""
+CHANGED = 0.005
+"""Relative change of inverse depth from which a depth is another one."""
 GUESS = 0.16
 """Least confidence of a depth that was chosen for want of better: frames are still better with it than with a hole."""
 UNSURE = 0.45
@@ -91,6 +95,7 @@ def estimate(photos: list[Photo], device: torch.device, progress: Progress, spar
             if state.given:
                 state.w = _given(state.photo, frame.size, device)
         _judge(states, work)
+    _sharpen(states, work, frames, progress)
     return _finish(states, work, frames, progress)
 
 
@@ -169,11 +174,11 @@ def _refine(state: _State, frames, states, left: int, tick):
         weights.append(1 - 0.5 * _resized(hidden, here.size, "bilinear"))
     step = _pixel_step(state, here, partners)
     matcher = matching.SlantedMatcher(here, partners, radius=2, stride=2 if left == 1 else 1)
-    refiner = patchmatch.Refiner(matcher, step, (0.0, state.scope.largest * 1.1), torch.stack(weights))
+    aim = patchmatch.Objective(step, slanted.w, PRIOR, torch.stack(weights), (0.0, state.scope.largest * 1.1))
     proposals = [proposal.where(proposal > 0, slanted.w) for proposal in proposals]
     # the last doubling of a large photo only polishes
     iterations = 3 if left > 1 else 2 if max(here.size) <= LARGE else 1
-    refined, cost = refiner.run(slanted, proposals, iterations, 0.05, tick)
+    refined, cost = patchmatch.refine(matcher, slanted, proposals, iterations, aim, tick)
     return refined.w, cost
 
 
@@ -200,6 +205,21 @@ def _judge(states: list[_State], work: list[_State]) -> None:
         found.append(total)
     for state, total in zip(work, found):
         state.agree = total
+
+
+def _sharpen(states: list[_State], work: list[_State], frames, progress: Progress) -> None:
+    """Move depth edges to where the photos have them; what changed is as good as the partners then find it."""
+    certain = [_certainty(state) for state in states]
+    found = []
+    for state in work:
+        progress.check()
+        partners = [(frames[j], states[j].w, certain[j]) for j in state.scope.partners if states[j].w is not None]
+        index = states.index(state)
+        found.append(edges.sharpen(frames[index], partners, state.w, certain[index]))
+    for state, w in zip(work, found):
+        changed = (w - state.w).abs() > CHANGED * w
+        state.w, state.cost = w, torch.where(changed, torch.full_like(state.cost, GOOD_COST), state.cost)
+    _judge(states, work)
 
 
 def _confidence(state: _State) -> torch.Tensor:

@@ -1,6 +1,7 @@
-"""The extension's tests: Blender as a Python module, with the installed zip in a profile of its own.
+"""The extension's tests, with the installed zip in a profile of its own: in Blender as a Python module, and in the application.
 
-CLOSEUP_ZIP: the zip to install. CLOSEUP_ENGINE_PYTHON: an interpreter with the engine's packages.
+CLOSEUP_ZIP: the zip to install. CLOSEUP_ENGINE_PYTHON: an interpreter with the engine's packages. BLENDER_USER_RESOURCES: the
+profile, which the application has read before these tests begin; a module gets one here.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-PROFILE = tempfile.mkdtemp(prefix="closeup-profile-")
-os.environ["BLENDER_USER_RESOURCES"] = PROFILE
+if "bpy" not in sys.modules:
+    os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="closeup-profile-")
+PROFILE = os.environ["BLENDER_USER_RESOURCES"]
 
 import bpy  # noqa: E402, I001 - Blender reads the profile's place when it is imported, and brings addon_utils
 import addon_utils  # noqa: E402

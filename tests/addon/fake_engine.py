@@ -2,7 +2,8 @@
 
 Started like the real one (``PYTHON -m engine serve``, which it ignores). CLOSEUP_FAULT names what goes wrong, in a job
 (:data:`FAULTS`) or before it: silent, dies, old-protocol, no-packages (an error instead of hello), tires (ends after a moment
-without work, as an idle engine does), deaf (ignores cancel), reads-nothing (its stdin stays full), slow, warns, no-frames.
+without work, as an idle engine does), deaf (ignores cancel), reads-nothing (its stdin stays full), slow, warns, no-frames,
+no-preview (refuses it), preview-dies (instead of an answer).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import threading
 import time
 import zlib
 from pathlib import Path
+
+sys.path.append(os.getcwd())  # it is started in the extension's folder, as the real one is
+from engine import protocol
 
 FAULT = os.environ.get("CLOSEUP_FAULT", "")
 FRAME_SECONDS = float(os.environ.get("CLOSEUP_FAKE_SECONDS", "1" if FAULT in {"slow", "deaf"} else "0.01"))
@@ -87,7 +91,7 @@ def cameras(folder: Path, job: dict) -> None:
             "width": 40, "height": 30, "fx": 50.0, "fy": 50.0, "cx": 21.0, "cy": 14.0,
             "world_from_camera": [[1, 0, 0, index - 1.0], [0, 0, 1, -4.0], [0, -1, 0, 0], [0, 0, 0, 1]],
         }  # fmt: skip
-        rows.append({"image": source["image"], "name": Path(source["image"]).name, "camera": camera})
+        rows.append({"image": source["image"], "name": Path(source["image"]).name, "source": index, "camera": camera})
     (folder / "cameras.json").write_text(json.dumps(rows))
 
 
@@ -128,6 +132,20 @@ def run(request: dict) -> None:
         send(event="progress", stage="frames", done=index + 1, total=total, seconds_left=left, id=number)
     (folder / "report.json").write_text(json.dumps({"seconds": time.monotonic() - started}))
     send(event="done", folder=str(folder), seconds=time.monotonic() - started, id=number)
+
+
+def preview(request: dict) -> None:
+    """A coarse picture, then the final one, as red as the request's number; older requests are answered too."""
+    if FAULT == "no-preview":
+        send(event="no_preview", code="missing", message="The folder of the job is gone: a; build it again.", id=request["id"])
+        return
+    if FAULT == "preview-dies":
+        os._exit(7)
+    for final in (False, True):
+        width, height = (request["camera"][side] // (1 if final else 4) for side in ("width", "height"))
+        path = Path(request["pictures"]) / protocol.preview_file(request["id"], final)
+        path.write_bytes(struct.pack("4f", request["id"] / 255, 0.5, 0.5, 1.0) * (width * height))
+        send(event="preview", width=width, height=height, final=final, seconds=0.01, id=request["id"])
 
 
 def say(line: str) -> None:
@@ -189,7 +207,7 @@ def main() -> None:
     if FAULT == "no-packages":
         send(event="error", code="start", message="The engine's packages are not complete; press Install Engine.", fix="install")
         time.sleep(600)
-    send(event="hello", protocol=99 if FAULT == "old-protocol" else 2, engine="fake", device="cpu")
+    send(event="hello", protocol=99 if FAULT == "old-protocol" else protocol.VERSION, engine="fake", device="cpu")
     while True:
         with arrived:
             while not requests:
@@ -199,7 +217,7 @@ def main() -> None:
                     time.sleep(0.5)  # long enough for a request to come too late
                     os._exit(0)
             request = requests.pop(0)
-        run(request)
+        preview(request) if request["request"] == "preview" else run(request)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import bpy
+import proc
 import pytest
+import small_job
 from conftest import module
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes where Linux shows them"),
     pytest.mark.skipif(bpy.app.version >= (4, 3), reason="no matter of Blender's version, and it takes a minute"),
 ]
-KILLS = 20 if os.environ.get("CLOSEUP_LAB") == "full" else 3
+KILLS = 200 if os.environ.get("CLOSEUP_LAB") == "full" else 4
 FRAMES = 24
+ORPHAN_SECONDS = 5.0
 
 BLENDER = """
 import importlib, sys, time, types
@@ -32,6 +37,9 @@ for name in ("closeup", "closeup.closeup_addon", "closeup.engine"):
     sys.modules[name] = package
 import bpy
 client = importlib.import_module("closeup.closeup_addon.engine_client").EngineClient(python, root, log)
+while client._process is None:
+    time.sleep(0.001)
+print("process", client._process.pid, flush=True)
 client.run(folder, 1)
 while True:
     event = client.poll()
@@ -47,82 +55,65 @@ client.stop()
 """A Blender that runs one job with the extension's own client, and says what it hears."""
 
 
-def alive(pid: int) -> bool:
-    place = Path(f"/proc/{pid}/stat")
-    try:
-        return place.read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def started(arguments: list[str]) -> subprocess.Popen:
-    command = [sys.executable, "-c", BLENDER, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def frames(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (folder / "frames").glob("[0-9]*.png")}
-
-
-def test_a_killed_blender_leaves_no_engine_and_loses_no_frame(photos, tmp_path):
-    folder = a_job(photos)
+def test_killed_blenders_leave_no_engine_and_lose_no_frame(photos, tmp_path):
     root, python = module("closeup_addon.extension").ROOT, os.environ["CLOSEUP_ENGINE_PYTHON"]
-    arguments = [str(root), python, str(folder), str(tmp_path / "engine.log")]
-    chance, kills, standing = random.Random(3), 0, {}
-    while kills < KILLS:
-        killed, engine = run_and_kill(arguments, chance)
-        kills += killed
-        deadline = time.monotonic() + 5
-        while alive(engine) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert engine and not alive(engine)
-        now = frames(folder)
-        assert all(now[name] == data for name, data in standing.items())
-        assert killed or len(now) == FRAMES
-        standing = now
-        if not killed:  # it was through: from the beginning
-            shutil.rmtree(folder / ".closeup")
-            standing = {}
-    with started(arguments) as blender:
-        said = blender.stdout.read()
-    assert "'event': 'done'" in said, said[-500:]
-    now = frames(folder)
-    assert len(now) == FRAMES and all(now[name] == data for name, data in standing.items())
+    pristine = small_job.make(module("engine.job"), photos, tmp_path / "pristine", FRAMES)
+
+    def arguments(folder: Path) -> list[str]:
+        return [sys.executable, "-c", BLENDER, str(root), python, str(folder), str(tmp_path / "engine.log")]
+
+    whole = shutil.copytree(pristine, tmp_path / "whole")
+    said = subprocess.run(arguments(whole), stdout=subprocess.PIPE, text=True, check=True).stdout
+    wanted = small_job.frames(whole)
+    assert "'event': 'done'" in said and len(wanted) == FRAMES, said[-500:]
+    chance, moments, jobs = random.Random(3), Counter(), 0
+    while moments.total() < KILLS:
+        jobs += 1
+        folder, moment = shutil.copytree(pristine, tmp_path / f"job {jobs}"), ""
+        while moment != "done":
+            standing = small_job.frames(folder)
+            enough = moments.total() >= KILLS
+            moment, engine = run_and_kill(arguments(folder), random.Random(0) if enough else chance, never=enough)
+            assert gone_within(engine, ORPHAN_SECONDS)
+            now = small_job.frames(folder)
+            assert all(now.get(name) == value for name, value in standing.items())
+            assert all(wanted[name] == value for name, value in now.items())
+            moments.update([moment] if moment != "done" else [])
+        assert now == wanted and not [path for path in folder.rglob(".[0-9]*") if path.is_file()]
+        shutil.rmtree(folder)
+    print(f"{moments.total()} kills in {jobs} jobs, all continued to the same bytes; killed after: {dict(moments)}")
+    assert KILLS < 200 or len(moments) >= 4
 
 
-def run_and_kill(arguments: list[str], chance: random.Random) -> tuple[bool, int]:
-    """Whether Blender was killed before its job was done, and the engine's process."""
-    with started(arguments) as blender:
+def run_and_kill(command: list[str], chance: random.Random, never: bool) -> tuple[str, int]:
+    """What was heard last before the kill, "done" when the job was faster, and the engine's process."""
+    early = None if never or chance.random() > 0.25 else chance.uniform(0, 2)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as blender:
         engine, kind = 0, ""
         for line in blender.stdout:
             kind, _, pid = line.partition(" ")
-            engine = engine or int(pid)
+            if not engine:  # the process is there; the first kills come while it still imports its libraries
+                engine = int(pid)
+                if early is not None:
+                    timer = threading.Timer(early, blender.kill)
+                    timer.start()
             assert kind not in ("error", "closed"), line
-            if kind == "done" or chance.random() < 0.1:
+            if kind == "done" or (not never and early is None and chance.random() < 0.06):
                 break
+        if early is not None:
+            timer.cancel()
         if kind != "done":
             time.sleep(chance.uniform(0, 0.1))
-        blender.send_signal(signal.SIGKILL)
-    return kind != "done", engine
+            blender.send_signal(signal.SIGKILL)
+        else:
+            blender.stdout.read()
+    assert engine
+    return kind, engine
 
 
-def a_job(photos: list[Path]) -> Path:
-    """A job of photos with cameras and depth, and many small frames."""
-    import numpy as np
-
-    job = module("engine.job")
-    folder = photos[0].parent / "job"
-    sources = []
-    for index, path in enumerate(photos):
-        np.save(path.with_suffix(".npy"), np.full((30, 40), 4.0, np.float32))
-        camera = job.Camera(40, 30, 40.0, 40.0, 20.0, 15.0, pose(0.1 * index))
-        sources.append(job.Source(str(path), depth=str(path.with_suffix(".npy")), camera=camera))
-    small = job.Camera(24, 16, 30.0, 30.0, 12.0, 8.0, pose(0.0))
-    path = tuple(job.PathFrame(number, small) for number in range(1, FRAMES + 1))
-    job.save(job.Job(tuple(sources), path, generator=job.GeneratorSettings(steps=1)), folder)
-    return folder
-
-
-def pose(x: float) -> tuple:
-    """At (x, 0, 0), looking along +z."""
-    return ((1.0, 0.0, 0.0, x), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+def gone_within(process: int, seconds: float) -> bool:
+    """Whether a process ends in time."""
+    deadline = time.monotonic() + seconds
+    while proc.alive(process) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not proc.alive(process)

@@ -180,7 +180,7 @@ def finished_job(scene, folder: Path, photos: list[Path], placed: list[int], war
     """What the engine leaves when it placed only some of the photos."""
     job = gathered(scene, folder)
     camera = {"width": 40, "height": 30, "fx": 50, "fy": 50, "cx": 20, "cy": 15, "world_from_camera": np.eye(4).tolist()}
-    rows = [{"name": photos[i].name, "image": job.sources[i].image, "camera": camera} for i in placed]
+    rows = [{"name": photos[i].name, "source": i, "image": job.sources[i].image, "camera": camera} for i in placed]
     (folder / "cameras.json").write_text(json.dumps(rows))
     (folder / "report.json").write_text(json.dumps({"warnings": warnings}))
 
@@ -213,12 +213,28 @@ def test_a_failed_solve_marks_the_photos_it_names(scene, photos, tmp_path):
     assert scene.closeup.photos[0].problem == error
 
 
-def test_rows_of_cameras_json_are_matched_to_their_photos():
-    pairs = module("closeup_addon.photos").placed_rows
-    images = ["/a/x.jpg", "/b/x.jpg", "C:\\c\\y.png", "/d/z.png", "/d/z.png"]
-    rows = [{"name": name} for name in ("b/x.jpg", "y.png", "z.png (2)")]
-    assert [index for index, _ in pairs(images, rows)] == [1, 2, 3]
-    assert pairs(images, [{"name": "unknown.jpg"}]) == []
+def test_a_photo_that_found_no_place_is_left_out_until_it_is_solved_again(scene, photos, fake_engine):
+    states, api = module("closeup_addon.photos"), module("closeup_addon.api")
+    states.add(scene, photos)
+    scene.closeup.photos[1].problem = "It is blurred."
+
+    def used(shot) -> list[str]:
+        return [Path(source.image).name for source in module("engine.job").load(shot.folder).sources]
+
+    assert used(api.generate(frames=[1])) == [photos[0].name, photos[2].name]
+    states.forget_solve(scene)
+    for item in scene.closeup.photos:
+        item.problem = "It is blurred."
+    with pytest.raises(api.CloseUpError, match="press Solve Cameras"):
+        api.generate(frames=[1])
+    assert used(api.solve_cameras()) == [path.name for path in photos]
+    assert not any(item.problem for item in scene.closeup.photos)
+
+
+@pytest.mark.parametrize("source", [3, -1, True, "0", None])
+def test_a_row_of_cameras_json_names_one_of_the_jobs_photos(source):
+    with pytest.raises((ValueError, TypeError)):
+        module("closeup_addon.photos").source_of({"source": source}, 3)
 
 
 def test_clicking_the_state_selects_the_photos_camera(scene, photos):
@@ -247,10 +263,10 @@ def test_panels_ask_a_large_scene_quickly_and_are_told_what_changed(scene, photo
         scene.collection.objects.link(bpy.data.objects.new(f"o {index}", mesh))
     obj = camera_object(scene, "a", bpy.data.images.load(str(photos[0])))
     assert gather.count_photos(scene) == (1, 1)
-    start = time.perf_counter()
+    start = time.thread_time()  # other programs do not count
     for _ in range(200):
         gather.count_photos(scene)
-    assert (time.perf_counter() - start) / 200 < 0.001
+    assert (time.thread_time() - start) / 200 < 0.001
     obj.data.background_images[0].show_background_image = False
     assert gather.count_photos(scene) == (0, 0)
     obj.data.background_images[0].show_background_image = True

@@ -118,6 +118,28 @@ def test_the_frames_are_what_blender_renders_there(still_life, real_engine, tmp_
         assert psnr(made, truth) > max(19.0, psnr(grey, truth) + 4.0)
 
 
+def test_exr_frames_bring_their_passes_to_the_compositor(still_life, real_engine, tmp_path):
+    scene = still_life
+    scene.camera = look(scene, "mover", (0.3, -3.0, 2.2))
+    truth = render(scene, scene.camera, tmp_path / "truth.png")
+    shot = module("closeup_addon.api").generate(frames=[1], name="real", output="exr", backend="none")
+    assert bpy.ops.closeup.add_plane() == {"FINISHED"}
+    assert psnr(render(scene, scene.camera, tmp_path / "plane.png"), truth) > 19.0
+    assert bpy.ops.closeup.add_passes() == {"FINISHED"}
+    tree = getattr(scene, "compositing_node_group", None) or scene.node_tree
+    images = {node.label: node for node in tree.nodes if node.bl_idname == "CompositorNodeImage"}
+    assert set(images) == {f"{shot.folder.name}: Colour", f"{shot.folder.name}: Condition"}
+    passes = images[f"{shot.folder.name}: Colour"].outputs
+    assert {"Combined", "Depth", "Normal", "Confidence", "Provenance"} <= set(passes.keys())
+    for node in [item for item in tree.nodes if item.inputs and item.inputs[0].is_linked]:
+        tree.links.new(passes["Normal"], node.inputs[0])
+    scene.render.image_settings.file_format = "OPEN_EXR"
+    normal = render(scene, scene.camera, tmp_path / "normal.exr")
+    assert np.allclose(np.median(normal[60:], axis=(0, 1)), (0, 0, 1), atol=0.05)  # the floor, in the world
+    shown = shot.placed.image
+    assert tuple(shown.size) == SIZE and shown.type == "MULTILAYER"
+
+
 def test_an_unreadable_photo_is_a_sentence(still_life, real_engine, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"this is no photo")

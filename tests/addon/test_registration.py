@@ -42,3 +42,8 @@ def test_everything_a_user_sees_is_described():
 def test_grey_buttons_without_photos():
     for name in ("generate", "solve_cameras", "add_move", "remove_photo", "cancel"):
         assert not getattr(bpy.ops.closeup, name).poll(), name
+
+
+def test_every_button_knows_whether_it_can_be_pressed():
+    for name in dir(bpy.ops.closeup):
+        assert getattr(bpy.ops.closeup, name).poll() in {True, False}, name  # an error in poll() would be raised

@@ -44,8 +44,9 @@ class Application:
         (self.work / "profile").mkdir(parents=True, exist_ok=True)
         shutil.copy(archive, self.work / "closeup.zip")
         self.call("blender", "--command", "extension", "install-file", "-r", "user_default", "-e", self.work / "closeup.zip")
-        quiet = "import bpy; bpy.context.preferences.view.show_splash = False; bpy.ops.wm.save_userpref()"
-        self.call("blender", "--background", "--python-exit-code", "1", "--python-expr", quiet)
+        # no splash over the window, no tooltips over the pictures
+        quiet = "view = bpy.context.preferences.view; view.show_splash = view.show_tooltips = False; bpy.ops.wm.save_userpref()"
+        self.call("blender", "--background", "--python-exit-code", "1", "--python-expr", f"import bpy; {quiet}")
 
     def call(self, *command: object, **environment: object) -> str:
         """A command inside; its output. Fails with it."""
@@ -58,6 +59,13 @@ class Application:
 
     def play(self, script: Path, seconds: int, screen: str = "1280x800", **environment: object) -> None:
         """Blender in a window with a script; returns when it has quit. Its output is in ``work``/blender.log."""
-        width, height = screen.split("x")
-        arguments = ["--window-geometry", "0", "0", width, height, "--enable-event-simulate", "--python", str(script)]
-        self.call("bash", "-c", SESSION, "session", *arguments, SECONDS_MAX=seconds, SCREEN=screen, **environment)
+        window = ("--window-geometry", "0", "0", *screen.split("x"), "--enable-event-simulate")
+        self._session(*window, "--python", script, SECONDS_MAX=seconds, SCREEN=screen, **environment)
+
+    def background(self, script: Path, *arguments: object, seconds: int, **environment: object) -> None:
+        """As :meth:`play` without a window: a display is there all the same, since Blender's compositor wants one."""
+        command = ("--background", "--python-exit-code", "1", "--python", script, "--", *arguments)
+        self._session(*command, SECONDS_MAX=seconds, SCREEN="640x480", **environment)
+
+    def _session(self, *arguments: object, **environment: object) -> None:
+        self.call("bash", "-c", SESSION, "session", *arguments, **environment)

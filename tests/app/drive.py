@@ -16,6 +16,7 @@ from person import (
     engine,
     finished,
     found,
+    give_cameras,
     module,
     open_sidebar,
     picture,
@@ -35,10 +36,17 @@ def steps():
     yield from open_sidebar()
     yield from picture("empty")
 
-    engine("slow")
     add_photos()
     yield 0.5
     yield from picture("photos")
+    engine("hangs")
+    press("solve_cameras")
+    yield 1.5
+    yield from picture("solving")
+    bpy.ops.closeup.cancel()
+    yield from finished(30)
+    give_cameras()
+    engine("slow")
     yield from press_generate()
     yield 2.5
     yield from picture("running")
@@ -54,6 +62,7 @@ def steps():
     found["preview"] = module("jobs").queue.latest.state
     yield 1.0
     yield from picture("preview")
+    scene.frame_set(6)  # where undo and redo will come back to
     press("generate")
     yield from finished(60)
     shot = module("jobs").queue.latest
@@ -70,6 +79,7 @@ def steps():
     yield from picture("done-material")
     space.shading.type = "SOLID"
     view.view_perspective = "CAMERA"
+    scene.frame_set(1)
     yield 1.0
     yield from picture("done-camera-1")
     scene.frame_set(6)
@@ -99,7 +109,17 @@ def steps():
     yield from picture("reopened")
     found["reopened"] = cloud_name in bpy.data.objects
     yield from a_move()
+    yield from in_german()
     found["shots"] = [(item.folder.name, item.state) for item in module("history").history.records.values()]
+
+
+def in_german():
+    """The same panels in another language."""
+    view = bpy.context.preferences.view
+    view.language, view.use_translate_interface, view.use_translate_tooltips = "de_DE", True, True
+    yield 1.0
+    yield from picture("german")
+    found["german"] = module("languages").iface("{} of {} cameras known", 1, 3)
 
 
 def a_move():

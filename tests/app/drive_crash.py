@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from person import OUT, add_photos, engine, finished, module, play
+from person import OUT, add_photos, engine, finished, give_cameras, module, play
 
 
 def steps():
@@ -20,6 +20,7 @@ def steps():
     bpy.ops.wm.save_as_mainfile(filepath=str(OUT / "project.blend"))
     engine("works")
     add_photos()
+    give_cameras()
     bpy.ops.closeup.generate(name="finished")
     yield from finished(60)
     engine("slow")

@@ -15,6 +15,7 @@ from person import (
     area,
     engine,
     found,
+    give_cameras,
     module,
     open_sidebar,
     picture,
@@ -37,6 +38,7 @@ def steps():
     yield from open_sidebar()
     engine("works")
     add_photos()
+    give_cameras()
     yield from a_job()
     yield from panels()
     yield from picture("million")

@@ -9,7 +9,22 @@ from pathlib import Path
 import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from person import OUT, PHOTOS, Gaps, add_photos, area, click, found, module, open_sidebar, picture, play, timed_panels
+from person import (
+    OUT,
+    PHOTOS,
+    Gaps,
+    add_photos,
+    area,
+    click,
+    drop,
+    found,
+    module,
+    open_sidebar,
+    picture,
+    play,
+    sidebar,
+    timed_panels,
+)
 
 
 def names() -> list[str]:
@@ -68,22 +83,17 @@ def _open_all_panels() -> None:
 
 
 def dropped():
-    """As the window does with files that are dropped; Blender asks who shall take them, and offers us last, already chosen."""
+    """One photo, into a view whose sidebar is closed: it opens at our tab."""
     bpy.ops.closeup.remove_photo("EXEC_DEFAULT", True)
-    region = next(item for item in area().regions if item.type == "WINDOW")
-    x, y = region.x + region.width // 3, region.y + region.height // 2
-    simulate = bpy.context.window_manager.windows[0].event_simulate
-    simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y)
-    yield 0.2
-    with overridden():
-        files = [{"name": PHOTOS[2].name}]
-        bpy.ops.wm.drop_import_file("INVOKE_DEFAULT", directory=f"{PHOTOS[2].parent}/", files=files)
+    sidebar().active_panel_category = "View"
+    area().spaces.active.show_region_ui = False
+    yield 0.3
+    x, y = yield from drop(PHOTOS[2:])
     yield from picture("dropped")
-    simulate(type="P", value="PRESS", x=x, y=y)  # the letter that the menu underlines
-    yield 0.2
-    simulate(type="P", value="RELEASE", x=x, y=y)
-    yield 0.5
+    yield from click(x, y)
+    yield 0.7
     found["dropped"] = names()
+    found["tab"] = [area().spaces.active.show_region_ui, sidebar().active_panel_category]
 
 
 def rendered(scene):

@@ -2,21 +2,23 @@
 """The real Blender application of Debian unstable in a folder of its own, for the tests that need a window.
 
 Debian or Ubuntu, as root. Packages come from the mirror that this machine's own apt uses.
-Usage: python tests/app/install_blender.py [FOLDER]    (default: .build/blender-5.2; about two minutes, 2 GB)
+Usage: python tests/app/install_blender.py [FOLDER]    (default: .build/blender-5.2; about two minutes, 1.8 GB)
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = "blender xvfb openbox imagemagick libgl1-mesa-dri x11-utils python3-numpy"
+PACKAGES = "blender xvfb openbox imagemagick libgl1-mesa-dri x11-utils python3-numpy python3-pytest"
 MARKER = "closeup-ready"
+"""A file in the folder, written last: the packages that are there."""
 
 
 def mirror() -> str:
@@ -32,8 +34,11 @@ def mirror() -> str:
 def run(*command: object) -> None:
     """A command whose failure ends this script."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    if subprocess.call([str(part) for part in command], env=environment):
-        raise SystemExit(f"Failed: {' '.join(str(part) for part in command)}")
+    line = [str(part) for part in command]
+    if subprocess.call(line, env=environment):
+        raise SystemExit(
+            f"Blender could not be installed for the tests: `{shlex.join(line)}` failed; check the network, then retry."
+        )
 
 
 def inside(folder: Path, *command: object, binds: tuple[Path, ...] = ()) -> list[str]:
@@ -49,11 +54,13 @@ def inside(folder: Path, *command: object, binds: tuple[Path, ...] = ()) -> list
 
 
 def install(folder: Path) -> Path:
-    """Make the folder when it is missing; returns it."""
-    if (folder / MARKER).exists():
+    """Make the folder when it is missing or incomplete; returns it."""
+    if (folder / MARKER).exists() and (folder / MARKER).read_text() == PACKAGES:
         return folder
     if os.geteuid():
-        raise SystemExit("Installing the application for tests needs root.")
+        raise SystemExit("Blender can be installed for the tests by root only; run them as root, or without --app.")
+    if not shutil.which("apt-get"):
+        raise SystemExit("Blender can be installed for the tests on Debian and Ubuntu only; run them without --app.")
     if not shutil.which("debootstrap"):
         run("apt-get", "update", "-qq")
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "debootstrap")
@@ -64,7 +71,7 @@ def install(folder: Path) -> Path:
         shutil.copy(settings, folder / "etc/apt/apt.conf.d")
     run(*inside(folder, "apt-get", "update", "-qq"))
     run(*inside(folder, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES.split()))
-    (folder / MARKER).touch()
+    (folder / MARKER).write_text(PACKAGES)
     return folder
 
 

@@ -23,6 +23,8 @@ ENGINES = json.loads(os.environ["CLOSEUP_APP_ENGINES"])
 """Interpreters by what they do."""
 PACKAGE = "bl_ext.user_default.closeup"
 found: dict = {"gaps": {}}
+CLICKS: list[tuple[int, int]] = []
+"""Where :func:`click` has pressed the mouse."""
 
 
 def module(name: str):
@@ -59,6 +61,7 @@ def picture(name: str):
 
 def click(x: int, y: int):
     """A click of the left mouse button; the origin is at the bottom left."""
+    CLICKS.append((x, y))
     simulate = window().event_simulate
     simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y)
     yield 0.15
@@ -88,6 +91,31 @@ def add_photos() -> None:
     area().tag_redraw()
 
 
+def give_cameras() -> None:
+    """The photos on the list get cameras of the user's own, side by side."""
+    scene, job = bpy.context.scene, importlib.import_module(f"{PACKAGE}.engine.job")
+    for index, item in enumerate(scene.closeup.photos):
+        pose = ((1, 0, 0, index - 1.0), (0, 0, 1, -4.0), (0, -1, 0, 0), (0, 0, 0, 1))
+        camera = job.Camera(320, 240, 400.0, 400.0, 168.0, 112.0, pose)
+        item.camera = module("photo_cameras").new(scene, item.name, camera, item.absolute())
+
+
+def drop(paths: list[Path]):
+    """As the window does with files that are dropped into the 3D view; returns where the mouse is then.
+
+    Blender asks who shall take them, and puts us, who were registered last, under the mouse.
+    """
+    region = next(item for item in area().regions if item.type == "WINDOW")
+    x, y = region.x + region.width // 3, region.y + region.height // 2
+    window().event_simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y)
+    yield 0.2
+    with bpy.context.temp_override(window=window(), area=area(), region=region):
+        files = [{"name": path.name} for path in paths]
+        bpy.ops.wm.drop_import_file("INVOKE_DEFAULT", directory=f"{paths[0].parent}/", files=files)
+    yield 0.5
+    return x, y
+
+
 def finished(seconds: float):
     """Until the latest shot has ended."""
     until = time.monotonic() + seconds
@@ -100,14 +128,30 @@ def finished(seconds: float):
 
 
 def press_generate():
-    """A click on the large button. What stands below it does no harm, so the mouse comes from there until it meets it."""
-    queue, region = module("jobs").queue, sidebar()
-    before, x = len(queue.shots), region.x + region.width // 2 - 20
-    for y in range(region.y + region.height // 4, region.y + region.height, 12):
-        yield from click(x, y)
-        if len(queue.shots) > before:
+    """A click on the large button."""
+    yield from click_button("closeup.generate")
+
+
+def click_button(operator: str):
+    """A click on a button of the sidebar, where it stands. The mouse looks for it, as eyes would, without pressing anything."""
+    region = sidebar()
+    x = region.x + region.width // 3
+    for y in range(region.y + region.height - 6, region.y, -9):
+        window().event_simulate(type="MOUSEMOVE", value="NOTHING", x=x, y=y)
+        yield 0.03
+        if _under_mouse() == operator:
+            yield from click(x, y)
             return
-    raise LookupError("no click on the sidebar started a close-up")
+    raise LookupError(f"no button for {operator} stands in the sidebar")
+
+
+def _under_mouse() -> str:
+    """The operator of the button that the mouse is over, such as closeup.generate; empty where there is none."""
+    with bpy.context.temp_override(window=window(), area=area(), region=sidebar()):
+        if not bpy.ops.ui.copy_python_command_button.poll():
+            return ""
+        bpy.ops.ui.copy_python_command_button()
+    return bpy.context.window_manager.clipboard.removeprefix("bpy.ops.").partition("(")[0]
 
 
 def timed_pump() -> list[float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from application import HERE, ROOT, Application
+from PIL import Image
 
 FAKE = ROOT / "tests" / "addon" / "fake_engine.py"
 sys.path.insert(0, str(FAKE.parent))
@@ -66,7 +67,7 @@ def play(work: Path, scripts: str | tuple[str, ...], engines: dict[str, Path], s
             shutil.copytree(out, Path(pictures) / Path(scripts[-1]).stem, dirs_exist_ok=True)
         log = work / "blender.log"
         print(log.read_text(errors="replace")[-4000:] if log.exists() else "no log")
-    result["said"] = said
+    result["said"], result["out"] = said, out
     return result
 
 
@@ -79,6 +80,7 @@ def played(tmp_path_factory) -> dict:
         "works": launcher(work / "works"),
         "slow": launcher(work / "slow", "slow", seconds=5.0),
         "fails": launcher(work / "fails", "error"),
+        "hangs": launcher(work / "hangs", "hangs"),
     }
     return play(work, "drive.py", engines, 400)
 
@@ -102,9 +104,35 @@ def test_the_cloud_is_native_and_its_arrival_is_one_undo_step(played):
     assert played["after_redo"] == {"cloud": True}
 
 
+def test_after_undo_and_redo_the_view_shows_the_frame_of_the_timeline(played):
+    first, sixth, redone = (colour(played, name) for name in ("done-camera-1", "done-camera", "after-redo"))
+    assert redone == sixth != first
+
+
+def colour(played: dict, name: str) -> tuple:
+    """The colour of the frame in a picture of the screen, through the camera."""
+    with Image.open(played["out"] / f"{name}.png") as screen:
+        return screen.convert("RGB").getpixel((400, 660))
+
+
+def test_the_panels_speak_the_users_language(played):
+    assert played["german"] == "1 von 3 Kameras bekannt"
+
+
 def test_a_failure_is_shown_as_a_sentence_and_the_file_reopens(played):
     assert played["error"].startswith("The photo a.jpg cannot be read")
     assert played["reopened"]
+
+
+def test_a_new_user_needs_six_clicks_at_most(tmp_path):
+    """From photos dropped into an empty scene to the result on the screen, with a mouse only; the engine is installed."""
+    write_photos(tmp_path / "photos")
+    found = play(tmp_path, "drive_clicks.py", {"works": launcher(tmp_path / "works")}, 300)
+    assert "traceback" not in found, found["traceback"]
+    assert "extensions/user_default/closeup" not in found["said"]
+    assert (found["photos"], found["state"], found["view"], len(found["shown"])) == (3, "done", "CAMERA", 1)
+    assert found["clicks"] <= 6
+    assert found["too_early"] == [False] * 3  # nothing to press but what helps now
 
 
 def test_blender_stays_responsive_during_a_job(tmp_path):
@@ -181,7 +209,7 @@ if DEMO.is_file():
 
     def test_the_demos_file_opens_with_its_shot(tmp_path):
         write_photos(tmp_path / "photos")
-        found = play(tmp_path, "drive_demo.py", {}, 200, binds=(DEMO.parent,))
+        found = play(tmp_path, "drive_demo.py", {}, 400, binds=(DEMO.parent,))
         assert "traceback" not in found, found["traceback"]
         assert found["shots"] == ["done"]
 

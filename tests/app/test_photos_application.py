@@ -19,8 +19,9 @@ def test_every_step_was_played_and_no_panel_raised(played):
     assert "extensions/user_default/closeup" not in played["said"]
 
 
-def test_dropped_files_come_on_the_list(played):
+def test_dropped_files_come_on_the_list_and_our_tab_opens(played):
     assert played["dropped"] == ["photo-0.png", "photo-1.png", "photo-2.png"]
+    assert played["tab"] == [True, "Close-up"]
 
 
 def test_rendering_photos_does_not_hold_the_interface_and_is_one_undo_step(played):

@@ -20,11 +20,17 @@ SIZE = (160, 120)
 
 
 def make(
-    folder: Path, photos: int = 3, frames: int = 3, depth: bool = True, size: tuple[int, int] = (96, 64), **settings
+    folder: Path,
+    photos: int = 3,
+    frames: int = 3,
+    depth: bool = True,
+    size: tuple[int, int] = (96, 64),
+    photo_size: tuple[int, int] = SIZE,
+    **settings,
 ) -> Path:
     """A job folder: photos on an arc, a push-in, with exact depth files unless told otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
-    found, truths = synthetic.photos(photos, *SIZE)
+    found, truths = synthetic.photos(photos, *photo_size)
     sources = []
     for index, (photo, truth) in enumerate(zip(found, truths)):
         image = folder / f"photo-{index}.png"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +29,7 @@ SETS = {
     "banana": ("banana/DSC_042[3-6].JPG", None, 62.3),
 }
 FOUND = [name for name in SETS if CAPTURES.is_dir()]
+FULL = os.environ.get("CLOSEUP_LAB") == "full" and bool(FOUND)
 
 
 def true_scene(count: int = 4, **kwargs) -> list[Photo]:
@@ -290,18 +293,71 @@ def test_cancelling_stops_the_solve(truth):
 # --- real captures -----------------------------------------------------------
 
 
+@functools.cache
+def capture(name: str) -> tuple[Photo, ...]:
+    """The photos of one of SETS, at most 1000 pixels long."""
+    pattern, focal, _ = SETS[name]
+    sources = tuple(Source(str(path), focal_35mm=focal) for path in sorted(CAPTURES.glob(pattern)))
+    return tuple(photo_files.load(Job(sources, (), geometry=GeometrySettings(max_size=1000)), CAPTURES, Progress()))
+
+
+@functools.cache
+def solved(name: str) -> cameras.Solve:
+    result, warnings = solve(list(capture(name)))
+    assert not warnings
+    return result
+
+
+def focal_35mm(photo: Photo) -> float:
+    return lens.focal_35mm(photo.camera.fx, photo.camera.width, photo.camera.height)
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_captures_are_solved(name):
-    pattern, focal, expected = SETS[name]
-    files = sorted(CAPTURES.glob(pattern))
-    sources = tuple(Source(str(path), focal_35mm=focal) for path in files)
-    progress = Progress()
-    loaded = photo_files.load(Job(sources, (), geometry=GeometrySettings(max_size=1000)), CAPTURES, progress)
-    result = cameras.solve_cameras(loaded, progress)
-    assert len(result.photos) == len(files) >= 3 and not result.unplaced and not progress.warnings
+    result = solved(name)
+    assert len(result.photos) == len(capture(name)) >= 3 and not result.unplaced
     for photo in result.photos:
-        camera = photo.camera
-        assert lens.focal_35mm(camera.fx, camera.width, camera.height) == pytest.approx(expected, rel=0.04)
+        assert focal_35mm(photo) == pytest.approx(SETS[name][2], rel=0.04)
         assert result.errors[photo.name] < 1.0
-        _, depth = cams.project(camera, result.points)
+        _, depth = cams.project(photo.camera, result.points)
         assert (depth > 0).mean() > 0.99
+
+
+def of_three(*names: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, chosen) for name in names if name in FOUND for chosen in itertools.combinations(range(4), 3)]
+
+
+# the first three of the relief, nearly flat, fit a focal length of 49 mm almost as well as their own
+@pytest.mark.parametrize(("name", "chosen"), of_three("panel17", "flowerpot") if FULL else of_three("panel17")[:1])
+def test_three_photos_are_solved_as_the_whole_capture_is(name, chosen):
+    result, _ = solve([capture(name)[i] for i in chosen])
+    assert len(result.photos) == 3
+    assert worst_rotation(result.photos, solved(name).photos) < 0.7
+    for photo in result.photos:
+        assert focal_35mm(photo) == pytest.approx(focal_35mm(solved(name).photos[0]), rel=0.04)
+
+
+@pytest.mark.skipif(not FULL, reason="minutes long; CLOSEUP_LAB=full runs it")
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [(name, pair) for name in FOUND if name != "banana" for pair in itertools.combinations(range(len(capture(name))), 2)]
+    if FULL
+    else [("berlin", (0, 2))],
+)
+def test_two_photos_are_solved_or_refused_by_name(name, chosen):
+    pair = [capture(name)[i] for i in chosen]
+    try:
+        result, _ = solve(pair)
+    except EngineError as error:
+        assert error.code == "no-cameras" and all(photo.name in str(error) for photo in pair)
+        assert "add a photo" in str(error) or "take one" in str(error)
+        return
+    assert worst_rotation(result.photos, solved(name).photos) < 2.0
+
+
+@pytest.mark.skipif(not FULL, reason="minutes long; CLOSEUP_LAB=full runs it")
+def test_a_photo_of_another_capture_is_named():
+    mixed = [*capture("panel17"), capture("berlin")[0]]
+    result, warnings = solve(mixed)
+    assert result.unplaced == [mixed[-1].name] and any(mixed[-1].name in text for text in warnings)
+    assert worst_rotation(result.photos, solved("panel17").photos) < 0.1

@@ -86,11 +86,11 @@ def test_the_truth_costs_least():
     true = inverse(1)
     flat = torch.zeros_like(true)
     guesses = [matching.Planes(true * scale, flat, flat) for scale in (1.0, 1.06, 0.94)]
-    costs = judge().costs(guesses, everywhere)
+    costs = completion.costs(judge(), guesses, everywhere)
     assert float((costs.argmin(-1) == 0).float().mean()) > 0.75
     only = torch.zeros_like(everywhere)
     only[40:60] = True
-    part = judge().costs(guesses, only)
+    part = completion.costs(judge(), guesses, only)
     assert torch.equal(part[40:60], costs[40:60]) and float(part[:40].abs().max()) == 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -11,11 +10,12 @@ import synthetic
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from warp_scenes import cloud_of, push_in, scene, view_of
 
 from engine import camera as cams
 from engine.conditioning import Warper, condition_tensors, naive, prepare_all, telea
 from engine.job import Camera
-from engine.records import Condition, PointCloud, View
+from engine.records import Condition, View
 
 CPU = torch.device("cpu")
 
@@ -27,40 +27,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@cache
-def scene(sky: bool = False, noisy: bool = False, width: int = 240, height: int = 180, count: int = 4) -> tuple[View, ...]:
-    """Views of the ray-cast scene with exact depth, or with depth wrong the way stereo's is."""
-    photos, depths = synthetic.photos(count, width, height, sky)
-    rng = np.random.default_rng(3)
-    return tuple(_view(p, corrupted(d, rng) if noisy else d) for p, d in zip(photos, depths))
-
-
-def _view(photo, depth: np.ndarray) -> View:
-    return View(photo.name, photo.image, photo.camera, photo.mask, depth, (depth > 0).astype(np.float32))
-
-
-def corrupted(depth: np.ndarray, rng) -> np.ndarray:
-    """Noise, foreground that bleeds over edges, flying pixels, outliers and gaps."""
-    shape = depth.shape
-    bad = depth * (1 + 0.003 * rng.normal(size=shape))
-    padded = np.pad(depth, 2, mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5))
-    nearest = windows.min((2, 3))
-    bleeding = (nearest < 0.95 * depth) & (rng.random(shape) < 0.5) & np.isfinite(depth)
-    bad[bleeding] = nearest[bleeding]
-    flying = (nearest < 0.95 * depth) & (rng.random(shape) < 0.3) & np.isfinite(depth)
-    bad[flying] = (0.5 * nearest + 0.5 * depth)[flying]
-    bad[rng.random(shape) < 0.01] *= 0.7
-    bad[rng.random(shape) < 0.05] = 0
-    return bad.astype(np.float32)
-
-
-def push_in(amount: float, width: int = 256, height: int = 144) -> Camera:
-    """A camera on the way from the photos (0) to a close-up (1)."""
-    position = np.array([0.3, -3.0, 1.2]) * (1 - amount) + np.array([0.15, -1.0, 0.55]) * amount
-    return synthetic.look_at(position, (0.05 * amount, 0.1, 0.4), width, height, 50)
 
 
 def psnr(image: np.ndarray, truth: np.ndarray, where=slice(None)) -> float:
@@ -236,13 +202,6 @@ def test_same_input_same_bytes():
         assert getattr(first, name).tobytes() == getattr(second, name).tobytes(), name
 
 
-def cloud_of(points: np.ndarray, colors: np.ndarray | None = None) -> PointCloud:
-    n = len(points)
-    colors = np.full((n, 3), 128, np.uint8) if colors is None else colors
-    normals = np.tile(np.float32([0, 0, 1]), (n, 1))
-    return PointCloud(points.astype(np.float32), colors, normals, np.ones(n, np.float32), np.zeros(n, np.int16))
-
-
 def test_the_cloud_is_projected_densely_and_without_leaks():
     points, colors = [], []
     for view in scene():
@@ -295,6 +254,27 @@ def test_any_number_of_points_in_the_cloud(count):
     assert_sound(Warper([], CPU, cloud_of(points * np.nan)).condition(camera), camera)
 
 
+_NUMBERS = st.floats(-4, 4) | st.sampled_from([np.nan, np.inf, -np.inf, 1e-30, 1e30, -1e30, 0.0])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    points=st.lists(st.tuples(_NUMBERS, _NUMBERS, _NUMBERS), max_size=12),
+    in_plane=st.lists(st.tuples(st.floats(-2, 2), st.floats(-2, 2)), max_size=3),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    fov=st.floats(1, 170),
+)
+def test_any_cloud_gives_a_defined_result(points, in_plane, size, fov):
+    """Points that are no numbers, that lie at infinity, and in the very plane of the camera; none, one, or a few of them."""
+    camera = synthetic.look_at((0.2, -2.0, 0.7), (0.0, 0.1, 0.4), *size, fov)
+    axes = np.array(camera.world_from_camera)
+    beside = [axes[:3, 3] + x * axes[:3, 0] + y * axes[:3, 1] for x, y in in_plane]
+    cloud = cloud_of(np.array([*points, *beside], float).reshape(-1, 3))
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = Warper([], CPU, cloud).condition(camera)
+    assert_sound(found, camera)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     position=st.tuples(st.floats(-4, 4), st.floats(-4, 4), st.floats(-1, 3)),
@@ -328,4 +308,4 @@ def test_values_that_are_no_numbers_in_photo_and_confidence():
 def test_a_photo_of_one_pixel():
     photo, depth = (found[0] for found in synthetic.photos(1, 1, 1))
     camera = push_in(0.3, 48, 32)
-    assert_sound(Warper([_view(photo, depth)], CPU).condition(camera), camera)
+    assert_sound(Warper([view_of(photo, depth)], CPU).condition(camera), camera)

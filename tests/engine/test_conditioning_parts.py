@@ -14,7 +14,8 @@ from engine.conditioning import naive, prepare_all, telea
 from engine.conditioning.consistency import cross_check
 from engine.conditioning.fill import dilate_max, dilate_min, fill_depth, push_pull
 from engine.conditioning.lookup import intersect, rays_of, sample
-from engine.conditioning.source import noise_of, prepare
+from engine.conditioning.prepare import noise_of, prepare
+from engine.conditioning.source import SOLID
 from engine.conditioning.splat import EMPTY, halve, pack, project_source, splat, unpack
 from engine.conditioning.suppress import NEARER, leaked, quadrant_minima
 from engine.records import View
@@ -133,9 +134,9 @@ def test_slopes_stop_at_depth_edges():
     depth[:, :15] = 2.0
     source = prepare(view_of(depth), CPU)
     assert (source.gradient == 0).all()
-    solid = source.solid.reshape(30, 30)
-    assert (solid[10, 13:17] < 1).all()
-    assert (solid[5:25, 3:12] == 1).all()
+    solid = source.flag(SOLID).reshape(30, 30)
+    assert not solid[10, 13:17].any()
+    assert solid[5:25, 3:12].all()
 
 
 def test_single_outliers_are_dropped_and_noise_smoothed():

@@ -23,7 +23,6 @@ if not hasattr(environment, "install"):
     spec.loader.exec_module(environment)
 accelerator, packages, places = environment.accelerator, environment.packages, environment.places
 plan, process, settings, state = environment.plan, environment.process, environment.settings, environment.state
-LOCKS = ROOT / "engine" / "locks"
 linux = pytest.mark.skipif(plan.system() != "linux-x86_64", reason="the files are Linux's")
 
 
@@ -147,43 +146,7 @@ def test_a_driver_that_hangs_does_not_hold_us_up(tmp_path, monkeypatch):
     assert time.monotonic() - started < 5
 
 
-# --- lock files ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(plan.PUBLIC_BUILDS))
-def test_lock_files_name_everything_the_engine_asks_for_with_hash_and_size(name):
-    lines = (LOCKS / f"{name}.txt").read_text().splitlines()[1:]
-    lines += (LOCKS / f"{name}-{plan.PUBLIC_BUILDS[name]}.txt").read_text().splitlines()[1:]
-    assert all("--hash=sha256:" in line and line.endswith(" bytes") for line in lines)
-    pins = plan.read_lock(LOCKS / f"{name}.txt") + plan.read_lock(LOCKS / f"{name}-{plan.PUBLIC_BUILDS[name]}.txt")
-    versions = {pin.name: pin.version for pin in pins}
-    assert len(versions) == len(pins) == len(lines) and all(pin.bytes > 0 for pin in pins)
-    assert plan.requirements(ROOT).items() <= versions.items(), "run: python build.py lock"
-
-
-def made(env: dict, kind: str = "cpu") -> tuple[str, tuple[str, ...]]:
-    """The build that is decided for and how torch is installed."""
-    result = plan.make(ROOT, accelerator.CHOICES[kind], env, environment.Options())
-    return result.build, result.steps[1].arguments
-
-
-@linux
-def test_which_build_of_torch_is_installed(tmp_path):
-    version = plan.requirements(ROOT)["torch"]
-    assert made({}, "cpu") == ("cpu", (f"torch=={version}", "--torch-backend", "cpu"))
-    locked = ("--require-hashes", "--no-deps", "-r", str(LOCKS / "linux-x86_64-cu130.txt"))
-    assert made({}, "cuda") == ("cu130", locked)
-    assert made({"UV_DEFAULT_INDEX": "https://mirror"}, "cpu") == ("cu130", locked)
-    assert made({"UV_NO_INDEX": "1"}, "cpu") == ("cu130", locked)
-    assert made({"UV_TORCH_BACKEND": "cu126"}) == ("cu126", (f"torch=={version}", "--torch-backend", "cu126"))
-    for name in ("torch-1.0+cpu-cp311-cp311-manylinux_2_28_x86_64", f"torch-{version}+cpu-cp312-cp312-manylinux_2_28_x86_64"):
-        (tmp_path / f"{name}.whl").touch()
-    assert made({"UV_FIND_LINKS": str(tmp_path)}, "cuda") == ("cu130", locked)
-    wheel = tmp_path / f"torch-{version}+cpu-cp311-cp311-manylinux_2_28_x86_64.whl"
-    wheel.touch()
-    assert made({"UV_FIND_LINKS": f"https://else,{tmp_path}"}, "cuda") == ("cpu", (str(wheel),))
-    (tmp_path / f"torch-{version}-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
-    assert made({"UV_FIND_LINKS": str(tmp_path)}, "cuda") == ("cu130", locked)
+# --- plans ---------------------------------------------------------------------------
 
 
 @linux
@@ -222,6 +185,32 @@ def test_a_plan_is_known_by_its_contents_not_by_its_place(tmp_path):
 def test_space_is_asked_for_by_accelerator():
     cpu, cuda = (plan.make(ROOT, accelerator.CHOICES[kind], {}, environment.Options()) for kind in ("cpu", "cuda"))
     assert 1e9 < cpu.needed_bytes < 4e9 < cuda.needed_bytes < 20e9
+
+
+@linux
+def test_a_size_that_is_not_known_is_guessed_and_then_told(tmp_path):
+    """No lock file knows AMD's torch: its size counts all the same, for the disk and for how far the download is."""
+    pin = plan.make(ROOT, accelerator.CHOICES["rocm"], {}, environment.Options()).steps[1].pins[0]
+    assert pin.name == "torch" and pin.version.endswith("+rocm7.2") and pin.bytes > 4e9
+    heard = []
+
+    class Progress(Silent):
+        def progress(self, fraction: float, text: str) -> None:
+            heard.append((round(fraction, 3), text))
+
+    small = plan.Pin("small", "1.0", 10 << 20)
+    downloads = environment.downloads.Downloads([small, pin], tmp_path, Progress(), (0.2, 0.9))
+    for line in ("Downloading small (10.2MiB)", "Downloading torch (1.0GiB)", " Downloaded small", "Prepared 2 packages in 9s"):
+        downloads.line(line.strip())
+    assert heard[1] == (0.2, "Downloading small, torch: 0 of 2 packages, 0 of 1034 MB")
+    assert heard[2] == (0.207, "Downloading torch: 1 of 2 packages, 10 of 1034 MB")
+    assert heard[3] == (0.9, "Installing packages: 2 of 2 packages, 1034 of 1034 MB")
+    (tmp_path / ".tmp1").mkdir()
+    (tmp_path / ".tmp1" / "half").write_bytes(bytes(4 << 20))
+    downloads = environment.downloads.Downloads([small], tmp_path, Progress(), (0.0, 1.0))
+    downloads.line("Downloading small (10.0MiB)")
+    downloads.tick()
+    assert heard[-1] == (0.2, "Downloading small: 0 of 1 packages, 2 of 10 MB")
 
 
 @pytest.mark.parametrize("machine", ["riscv64", "i686"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "diffusers", "cv2", "scipy", "pycolmap", "PIL", "OpenEXR", "safetensors", "skimage", "av", "plyfile"}
+HEAVY = {"torch", "diffusers", "cv2", "scipy", "pycolmap", "PIL", "OpenEXR", "safetensors", "skimage", "av", "plyfile", "numba"}
 SHARED = ("engine/job.py", "engine/protocol.py")
 
 

@@ -10,6 +10,7 @@ import time
 
 import jobs
 import numpy as np
+import OpenEXR
 import pytest
 import synthetic
 import trimesh
@@ -17,6 +18,8 @@ from PIL import Image
 
 from engine import artifacts, job, protocol
 from engine.evaluation import psnr
+from engine.geometry import fusion
+from engine.records import View
 
 KILLS = 20
 
@@ -143,5 +146,17 @@ def test_an_empty_path_and_dense_make_the_cloud(tmp_path):
 def test_exr_output(tmp_path):
     folder = jobs.make(tmp_path, frames=1, output=job.OutputSettings("exr"), generator=job.GeneratorSettings("none"))
     assert jobs.run(folder)[0] == 0
-    truth, _ = synthetic.cast(job.load(folder).path[0].camera)
-    assert psnr(artifacts.read_frame(folder / "frames" / "0001.exr"), truth) > 22
+    camera = job.load(folder).path[0].camera
+    truth, depth = synthetic.cast(camera)
+    path = folder / "frames" / "0001.exr"
+    assert psnr(artifacts.read_frame(path), truth) > 22
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        planes = {name: channel.pixels.astype(np.float32) for name, channel in file.channels().items()}
+    level = artifacts.read_indices(folder / "provenance" / "0001.png")
+    assert np.array_equal(planes["Depth.Z"], np.nan_to_num(artifacts.read_depth(folder / "depth" / "0001.exr"), posinf=1e10))
+    assert np.array_equal(planes["Provenance.V"], level)
+    assert np.array_equal(planes["Confidence.V"] > 0, level > 0)
+    normal = np.stack([planes[f"Normal.{axis}"] for axis in "XYZ"], axis=-1)
+    true_view = View("truth", truth, camera, depth > 0, depth, np.ones_like(depth))
+    cosine = (normal * fusion.normals(true_view)).sum(-1)
+    assert np.median(cosine[level > 0]) > 0.99  # in the world, toward the camera

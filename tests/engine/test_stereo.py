@@ -66,6 +66,16 @@ def test_median_error_is_a_tenth_of_a_percent_or_two(scene):
     assert np.median(np.abs(views[1].depth[seen] / truths[1][seen] - 1)) < 0.002
 
 
+def test_confidence_is_the_chance_to_be_right(scene):
+    photos, truths, views, _ = scene
+    seen = [visible(photos, truths, index) for index in range(len(views))]
+    confidence = np.concatenate([view.confidence[where] for view, where in zip(views, seen)])
+    error = np.concatenate([np.abs(view.depth[where] / truth[where] - 1) for view, truth, where in zip(views, truths, seen)])
+    right = [(error[(confidence >= low) & (confidence < high)] < 0.01).mean() for low, high in ((0, 0.5), (0.5, 0.9), (0.9, 1))]
+    assert right[2] >= 0.9
+    assert right[0] < right[1] < right[2]
+
+
 def test_every_pixel_gets_a_depth_and_a_confidence(scene):
     for photo, view in zip(scene[0], scene[2]):
         assert view.depth.shape == view.confidence.shape == photo.image.shape[:2]

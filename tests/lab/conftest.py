@@ -1,6 +1,7 @@
 """The lab: what breaks engines, tried many times. A few minutes as it is; CLOSEUP_LAB=full for the numbers of the bars.
 
-Runs in the engine's environment: ``python -m pytest tests/lab``.
+Runs in the engine's environment: ``python -m pytest tests/lab``. Blender's part of it is in tests/addon: test_engine_client*.py
+(a fake engine with every fault, kills, strangers' folders) and test_soak.py.
 """
 
 from __future__ import annotations

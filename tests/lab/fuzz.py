@@ -161,6 +161,9 @@ def requests() -> list[tuple[str, bytes]]:
         {"event": "heartbeat", "quiet": 0.2, "cpu": 3.5, "id": 1},
         {"request": "run", "job": "/tmp/ein Ordner/ü", "id": 1},
         {"request": "cancel", "id": 1},
+        {"request": "preview", "job": "/tmp/job", "camera": {"width": 8, "fx": 1.5}, "pictures": "/tmp", "id": 2},
+        {"event": "preview", "width": 8, "height": 6, "final": True, "seconds": 0.05, "id": 2},
+        {"event": "no_preview", "code": "busy", "message": "No.", "id": 2},
     ]
     return [("line", protocol.encode(message)) for message in messages]
 
