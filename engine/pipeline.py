@@ -226,8 +226,8 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
     path = [asdict(item) for item in what.path]
     backend = open_backend(what.generator.backend, device)
     key = key_of("frames", key, path, asdict(what.conditioning), asdict(what.generator), backend.version, asdict(what.output))
-    if store.is_kept("frames", key, progress):
-        return
+    if all(_is_stored(store, what, item) for item in what.path) and store.is_kept("frames", key, progress):
+        return  # frames that somebody deleted are made again
     progress.stage("frames", "Making frames")
     store.begin("frames", key, ("frames", "depth", "provenance", "condition"))
     geometry = load_geometry(store.root)

@@ -168,14 +168,24 @@ class BridgeUNet(nn.Module):
         return rgb + out[:, :3] + (gains[:, :, None] * detail_bands(rgb)).sum(1)
 
 
-def bridge_times(steps: int) -> list[float]:
-    """The times at which the network is called: 1, then evenly down, for example 1, .75, .5, .25."""
-    return [1 - i / steps for i in range(steps)]
-
-
 def bridge_start(condition: Tensor, noise: Tensor) -> Tensor:
     """x1: the filled condition's colour, with ``noise`` (N, 3, H, W), unit normal, in the holes only."""
     return condition[:, :3] + HOLE_NOISE * noise * condition[:, 3:4]
+
+
+TURNS = tuple((transposed, flips) for transposed in (False, True) for flips in ((), (3,), (2,), (2, 3)))
+"""The eight ways to lay a picture (N, C, H, W) down: rows and columns swapped or not, then mirrored along axes."""
+
+
+def turned(x: Tensor, transposed: bool, flips: tuple[int, ...]) -> Tensor:
+    """(N, C, H, W) laid down another way."""
+    return (x.transpose(2, 3) if transposed else x).flip(flips)
+
+
+def turned_back(x: Tensor, transposed: bool, flips: tuple[int, ...]) -> Tensor:
+    """What :func:`turned` did, undone."""
+    x = x.flip(flips)
+    return x.transpose(2, 3) if transposed else x
 
 
 def sample(
@@ -186,15 +196,18 @@ def sample(
     steps: int,
     after_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Walk the bridge from ``bridge_start`` to the clean frame (N, 3, H, W); deterministic given the noise.
+    """The clean frame (N, 3, H, W) from ``bridge_start``: the mean of what the network predicts at each of ``steps`` looks, every
+    look at the picture laid down another way; more than eight change nothing. Deterministic given the noise.
 
-    ``after_step`` is called after every call of the network.
+    The network learned from pictures laid down in all ways, so its answers differ by its errors alone, and their mean errs less
+    (self-ensemble: Timofte et al. 2016). Going on along the bridge with the same calls, 1, .75, .5, .25, was measured to be worse
+    than one look. ``after_step`` is called after every call of the network.
     """
     x1 = bridge_start(condition, noise)
-    x_t = x1
-    for index, time in enumerate(bridge_times(steps)):
-        x0 = net(x_t, torch.full((len(x_t),), time, device=x_t.device), condition, projection)
+    start = torch.ones(len(x1), device=x1.device)
+    total = torch.zeros_like(x1)
+    turns = TURNS[:steps]
+    for turn in turns:
+        total += turned_back(net(turned(x1, *turn), start, turned(condition, *turn), turned(projection, *turn)), *turn)
         after_step()
-        following = 1 - (index + 1) / steps
-        x_t = (1 - following) * x0 + following * x1
-    return x0
+    return total / len(turns)

@@ -39,7 +39,7 @@ from .patchmatch import from_neighbour, slopes
 
 SIGMA = 0.05
 """How unlike (RGB) a pixel of the window may be to count: far less than where surfaces are matched."""
-REACH = 12
+REACH = 18
 """Pixels from a depth edge within which depth is chosen anew."""
 STEP, STEEPER = 0.015, 3.0
 """A depth edge: a relative step of inverse depth of that size, and so many times the steps beside it."""

@@ -10,7 +10,17 @@ import torch
 
 from engine.evaluation import haarpsi, psnr
 from engine.generation import embedded, open_backend, put_back, restored, samples, textures, train, world
-from engine.generation.model import BANDS, PATCH, BridgeUNet, bridge_times, detail_bands, network_inputs, sample
+from engine.generation.model import (
+    BANDS,
+    PATCH,
+    TURNS,
+    BridgeUNet,
+    detail_bands,
+    network_inputs,
+    sample,
+    turned,
+    turned_back,
+)
 from engine.job import Camera, GeneratorSettings
 from engine.progress import Cancelled, EngineError, Progress
 from engine.records import Condition
@@ -239,8 +249,28 @@ def test_bands_of_detail_add_up_to_what_the_widest_window_blurs_away():
     assert detail_bands(torch.full_like(rgb, 0.4)).abs().max() < 1e-5
 
 
-def test_times_walk_from_the_condition_to_the_frame():
-    assert bridge_times(4) == [1, 0.75, 0.5, 0.25] and bridge_times(1) == [1]
+def test_eight_ways_to_lay_a_picture_down_and_back():
+    picture = torch.rand(1, 3, 4, 6)
+    ways = {turned(picture, *turn).numpy().tobytes() + bytes(turned(picture, *turn).shape) for turn in TURNS}
+    assert len(ways) == len(TURNS) == 8
+    for turn in TURNS:
+        assert torch.equal(turned_back(turned(picture, *turn), *turn), picture)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8, 20])
+def test_every_look_is_at_another_picture_and_the_frame_is_their_mean(steps):
+    c, projection = network_inputs(*embedded.condition_tensors(condition()))
+    seen = []
+
+    def net(x, time, condition, projection):
+        seen.append((x.clone(), condition[:, :3].clone()))
+        assert time.tolist() == [1.0] and projection.shape[2:] == x.shape[2:]
+        return condition[:, :3] + len(seen)
+
+    frame = sample(net, c, projection, torch.zeros(1, 3, 64, 80), steps)
+    count = min(steps, 8)
+    assert len(seen) == count and len({x.numpy().tobytes() for x, _ in seen}) == count
+    assert torch.allclose(frame, c[:, :3] + (count + 1) / 2, atol=1e-5)
 
 
 # --- tiles -------------------------------------------------------------------

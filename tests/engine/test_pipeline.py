@@ -76,6 +76,17 @@ def test_a_second_run_keeps_everything(finished):
     assert after == before
 
 
+def test_deleted_frames_are_made_again_and_no_others(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    before = jobs.results(folder)
+    (folder / "frames" / "0002.png").unlink()
+    kept = (folder / "frames" / "0003.png").stat().st_mtime_ns
+    assert jobs.run(folder)[0] == 0
+    assert jobs.results(folder) == before
+    assert (folder / "frames" / "0003.png").stat().st_mtime_ns == kept
+
+
 def test_the_same_job_gives_the_same_bytes(finished, tmp_path):
     folder, _ = finished
     again = jobs.make(tmp_path / "again")
