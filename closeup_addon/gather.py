@@ -231,8 +231,8 @@ def sources(scene, folder: Path, options: Options, retry: bool = True) -> list[S
     return found
 
 
-def _extras(item, folder: Path, index: int) -> dict[str, str]:
-    """What the list adds to a photo: mask and depth. Raises CloseUpError for files that are missing."""
+def _extras(item, folder: Path, index: int) -> dict[str, str | float]:
+    """What the list adds to a photo: mask, depth and exposure. Raises CloseUpError for files that are missing."""
     found = {}
     if item.mask:
         found["mask"] = _image_file(item.mask, folder, index, "mask-")
@@ -241,7 +241,7 @@ def _extras(item, folder: Path, index: int) -> dict[str, str]:
     for kind, path in found.items():
         if not path.is_file():
             raise CloseUpError(f"The {kind} of {item.name} is missing: {path}; put the file back, or clear the photo's {kind}.")
-    return {kind: _portable(path, folder) for kind, path in found.items()}
+    return {"exposure": item.exposure, **{kind: _portable(path, folder) for kind, path in found.items()}}
 
 
 def _listed(scene, options: Options, retry: bool) -> list[_Photo]:

@@ -16,6 +16,8 @@ from bpy.props import (
     StringProperty,
 )
 
+from ..engine.job import MAX_EXPOSURE
+
 BACKENDS = (
     ("embedded", "Embedded", "The generator that comes with CloseUp; runs on any computer"),
     ("none", "Photos Only", "What the photos show, with holes filled smoothly; nothing is generated"),
@@ -57,6 +59,15 @@ class CloseUpPhoto(bpy.types.PropertyGroup):
         name="Mask",
         description="An image, white where the photo may be used: paint black over what moved or must not be seen",
         type=bpy.types.Image,
+    )
+    exposure: FloatProperty(
+        name="Exposure",
+        description="Stops by which the photo is brightened, before the photos' brightness is balanced",
+        default=0.0,
+        min=-MAX_EXPOSURE,
+        max=MAX_EXPOSURE,
+        soft_min=-3.0,
+        soft_max=3.0,
     )
     depth: StringProperty(
         name="Depth",

@@ -52,7 +52,8 @@ class Camera:
 
 @dataclass(frozen=True)
 class Source:
-    """One photo. Paths are relative to the job folder or absolute; ``camera`` None means "solve it"."""
+    """One photo. Paths are relative to the job folder or absolute; ``camera`` None means "solve it". exposure: stops by which it
+    is brightened."""
 
     image: str
     mask: str | None = None
@@ -60,6 +61,7 @@ class Source:
     camera: Camera | None = None
     sha256: str | None = None
     focal_35mm: float | None = None
+    exposure: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ _RANGES = {
 }
 RESERVED = ("geometry", "undistorted", "condition", "frames", "depth", "provenance", ".closeup")
 """Folders of a job folder that the engine fills and empties; nothing of the user's may lie there."""
+MAX_EXPOSURE = 10
+"""Stops by which a photo may be brightened or darkened."""
 MAX_FILE = 8 << 30
 """Bytes of a photo, mask or depth file; what is larger is no picture."""
 MAX_TEXT = 64 << 20
@@ -336,6 +340,9 @@ def _source(value: object, where: str) -> Source:
     focal = _optional(data, "focal_35mm", _number, where)
     if focal is not None and not 1 <= focal <= 5000:
         raise JobError(f"{where}.focal_35mm is {focal} mm; a focal length lies between 1 and 5000 mm.")
+    exposure = _number(data.get("exposure", 0.0), f"{where}.exposure")
+    if abs(exposure) > MAX_EXPOSURE:
+        raise JobError(f"{where}.exposure is {exposure} stops; give at most {MAX_EXPOSURE} up or down.")
     return Source(
         image=_text(data["image"], f"{where}.image"),
         mask=_optional(data, "mask", _text, where),
@@ -343,6 +350,7 @@ def _source(value: object, where: str) -> Source:
         camera=_optional(data, "camera", camera_from_dict, where),
         sha256=_optional(data, "sha256", _text, where),
         focal_35mm=focal,
+        exposure=exposure,
     )
 
 

@@ -19,6 +19,7 @@ import torch
 
 from . import __version__, artifacts, job, memory, passes, photos
 from .artifacts import JobFolder, key_of
+from .color import exposed
 from .conditioning import Warper
 from .device import pick
 from .generation import open_backend
@@ -115,7 +116,7 @@ def _store_photos(store: JobFolder, what: Job, loaded: list[Photo], solved: list
             image = f"undistorted/{index:02d}-{Path(source.image).stem}.png"
             # with its mask: beside the straightened border there is no photo, for later jobs either
             artifacts.write_png(store.path(image), np.dstack([photo.image, photo.mask.astype(np.float32)]))
-        arrays = {"image": photo.image.astype(np.float16), "mask": photo.mask}
+        arrays = {"image": exposed(photo.image, source.exposure).astype(np.float16), "mask": photo.mask}
         if photo.depth is not None:
             arrays["depth"] = photo.depth.astype(np.float32)
         artifacts.write_npz(store.path("geometry", f"photo-{index:02d}.npz"), **arrays)

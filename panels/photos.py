@@ -97,7 +97,7 @@ class CLOSEUP_PT_photo(Panel, bpy.types.Panel):
         return 0 <= settings.active_photo < len(settings.photos)
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Its picture, its state, its camera, mask and depth."""
+        """Its picture, its state, its camera, depth, exposure and mask."""
         layout, settings = self.layout, context.scene.closeup
         item = settings.photos[settings.active_photo]
         thumbnail = thumbnails.icon(item)
@@ -111,6 +111,7 @@ class CLOSEUP_PT_photo(Panel, bpy.types.Panel):
         column.use_property_split, column.use_property_decorate = True, False
         column.prop(item, "camera")
         column.prop(item, "depth")
+        column.prop(item, "exposure")
         layout.label(text="Mask (white: use)")
         layout.template_ID(item, "mask", new="image.new", open="image.open")
 

@@ -137,8 +137,10 @@ def test_masks_and_depths_reach_the_job(scene, photos, tmp_path):
     depth = tmp_path / "depth.npy"
     np.save(depth, np.ones((30, 40), np.float32))
     second.depth = str(depth)
+    second.exposure = -1.5
     folder = tmp_path / "job"
     job = gathered(scene, folder)
+    assert [source.exposure for source in job.sources] == [0.0, -1.5, 0.0]
     assert (folder / job.sources[0].mask).is_file() and Path(job.sources[0].mask).name.startswith("00-mask-")
     assert Path(job.sources[1].mask) == photos[2] and Path(job.sources[1].depth) == depth
     assert (job.sources[2].mask, job.sources[2].depth) == (None, None)

@@ -79,6 +79,8 @@ def test_empty_objects_mean_defaults():
         ("sources.0.camera.world_from_camera", [[-1, 0, 0, 0], *IDENTITY[1:]], "mirror"),
         ("sources.0.camera.world_from_camera", [*IDENTITY[:3], [0, 0, 0, 2]], "rotation"),
         ("sources.0.focal_35mm", 0, "focal"),
+        ("sources.0.exposure", 11, "stops"),
+        ("sources.0.exposure", "bright", "number"),
         ("path.1.frame", 1, "twice"),
         ("path.1.frame", 1.5, "whole"),
         ("path.1.camera", None, "object"),

@@ -17,6 +17,7 @@ import trimesh
 from PIL import Image
 
 from engine import artifacts, job, protocol
+from engine.color import linear_from_srgb
 from engine.evaluation import psnr
 from engine.geometry import fusion
 from engine.records import View
@@ -74,6 +75,16 @@ def test_a_second_run_keeps_everything(finished):
     assert code == 0 and not [event for event in events if event["event"] == "frame"]
     after = {path: path.stat().st_mtime_ns for path in before}
     assert after == before
+
+
+def test_brightened_photos_make_brighter_frames(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    before = np.asarray(Image.open(folder / "frames" / "0002.png"), float) / 255
+    jobs.change(folder, lambda data: [source.update(exposure=-1.0) for source in data["sources"]])
+    assert jobs.run(folder)[0] == 0
+    after = np.asarray(Image.open(folder / "frames" / "0002.png"), float) / 255
+    assert np.median(linear_from_srgb(after) / linear_from_srgb(before).clip(1e-3)) == pytest.approx(0.5, abs=0.05)
 
 
 def test_deleted_frames_are_made_again_and_no_others(finished, tmp_path):
