@@ -77,14 +77,17 @@ def restored(frame: Tensor, rgb: Tensor, level: Tensor, confidence: Tensor) -> T
     """:func:`put_back` on tensors: frame, rgb (N, 3, H, W); level, confidence (N, 1, H, W).
 
     A photo that saw a surface at 1/n of the frame's resolution knows means over n×n pixels, not the pixels: so much of it is put
-    back and no more, or what the model added in detail would be blurred again.
+    back and no more, or what the model added in detail would be blurred again. Holes count as seen at the coarsest level: the
+    smooth continuation of what is around them stays, the model gives the detail.
     """
     away = rgb - frame
-    result = frame + torch.where(level == 1, confidence.clamp(0, 1) ** FULL_RESOLUTION_TRUST, 0.0) * away
+    trust = torch.where(level == 0, torch.ones_like(confidence), confidence.clamp(0, 1))
+    level = torch.where(level == 0, torch.full_like(level, COARSEST), level)
+    result = frame + torch.where(level == 1, trust**FULL_RESOLUTION_TRUST, 0.0) * away
     for n in range(2, COARSEST + 1):
         here = (level >= n) if n == COARSEST else (level == n)
         if bool(here.any()):
             side = 2 ** (n - 1) + 1
             coarse = F.avg_pool2d(away, side, 1, side // 2, count_include_pad=False)
-            result = result + torch.where(here, confidence.clamp(0, 1), 0.0) * coarse
+            result = result + torch.where(here, trust, 0.0) * coarse
     return result

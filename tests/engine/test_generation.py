@@ -81,14 +81,16 @@ def test_no_frames_in_no_frames_out(backend):
 # --- putting back ------------------------------------------------------------
 
 
-def test_sure_pixels_are_put_back_and_holes_are_left_alone():
+def test_sure_pixels_are_put_back_and_detail_in_holes_is_left_alone():
     c = condition()
     c.level[:] = 1
     c.level[10:20] = 0
     c.confidence = np.where(c.level > 0, 1, 0).astype(np.float32)
-    frame = np.full_like(c.rgb, 0.25)
-    result = put_back(frame, c)
-    assert np.allclose(result[c.level == 1], c.rgb[c.level == 1], atol=1e-6) and np.all(result[10:20] == 0.25)
+    c.rgb = 0.2 + 0.6 * c.rgb
+    checks = 0.1 * ((np.add.outer(np.arange(64), np.arange(80)) % 2) * 2 - 1)[..., None]
+    result = put_back((c.rgb + checks).astype(np.float32), c)
+    assert np.allclose(result[c.level == 1], c.rgb[c.level == 1], atol=1e-6)
+    assert np.allclose((result - c.rgb)[10:20], np.broadcast_to(checks, result.shape)[10:20], atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_sure_pixels_are_put_back_and_holes_are_left_alone():
         (1, 1.0, 1.0),
         (2, 0.5, 0.5),
         (2, 1.0, 1.0),
-        (0, 1.0, 0.0),
+        (0, 0.0, 1.0),
         (3, 0.0, 0.0),
         (1, np.nan, 0.0),
         (12, 2.0, 1.0),
