@@ -16,24 +16,7 @@ import torch.nn.functional as F
 from ..compiled import on_cpu
 from .completion import Judge
 from .kernels import edges as kernel
-from .kernels.limits import (
-    AGREES,
-    ALONE,
-    APART,
-    EDGE_ALIKE,
-    EDGE_CONTRAST,
-    EXTENDED,
-    FLAT,
-    FREE_SPACE,
-    HIDDEN,
-    LONE,
-    MATCHED,
-    PAST,
-    PLAIN,
-    SAME,
-    STAY,
-    UNKNOWN,
-)
+from .kernels import limits
 from .matching import Frame, Planes, sample
 from .patchmatch import from_neighbour, slopes
 
@@ -43,8 +26,8 @@ REACH = 18
 """Pixels from a depth edge within which depth is chosen anew."""
 STEP, STEEPER = 0.015, 3.0
 """A depth edge: a relative step of inverse depth of that size, and so many times the steps beside it."""
-RINGS = (1, 3, 7, 13)
-"""Distances in pixels from which planes are proposed, by eight neighbours each."""
+RINGS = (3, 7, 13)
+"""Distances in pixels from which planes are proposed, by eight pixels each; the adjacent ones propose theirs as well."""
 PASSES = 4
 BAND = 64
 """Rows that the reference does at a time."""
@@ -79,7 +62,7 @@ def sharpen(
         return w
     judge = Judge(frame, partners, sigma=SIGMA)
     where = near_edges(w)
-    planes = Planes(w, *slopes(w, 3, EXTENDED / 4))
+    planes = Planes(w, *slopes(w, 3, limits.EXTENDED / 4))
     row, column = (torch.arange(size, device=w.device) for size in w.shape)
     for turn in range(PASSES):
         for parity in (0, 1):
@@ -91,7 +74,7 @@ def sharpen(
 def _around(turn: int) -> list[tuple[int, int]]:
     """(dx, dy) of those whose planes are proposed, farther and in other directions every turn."""
     found = list(ADJACENT)
-    for radius in RINGS[1:]:
+    for radius in RINGS:
         angles = [(number + 0.37 * turn) * math.pi / 4 for number in range(8)]
         found += [(round((radius + turn) * math.cos(a)), round((radius + turn) * math.sin(a))) for a in angles]
     return found
@@ -128,7 +111,7 @@ def _best(
     planes = [torch.stack([x.reshape(-1)[index] for x in (plane.w, plane.du, plane.dv)]) for plane in hypotheses]
     energies = []
     for plane, apart in zip(planes, _apart(judge.frame, hypotheses[0].w, index, planes)):
-        stays = STAY * trust * ((plane[0] - was).abs() <= SAME * was)
+        stays = limits.STAY * trust * ((plane[0] - was).abs() <= limits.SAME * was)
         energies.append(_against(judge, index, window, Planes(*plane)) + apart - stays)
     for energy, plane in zip(energies[1:], planes[1:]):
         energy[plane[0] <= 0] = torch.inf
@@ -140,23 +123,23 @@ def _against(judge: Judge, index: torch.Tensor, window, planes: Planes) -> torch
     """(N,) 0..1 how much speaks against planes at pixels ``index``: the mean of the two partners that fit them best."""
     pixels = judge.pixels[:, index]
     scores, usable = judge.matcher.zncc(window, planes, pixels)
-    texture = window[2] / (window[2] + FLAT)
+    texture = window[2] / (window[2] + limits.FLAT)
     own = judge.frame.image.reshape(3, -1)[:, index]
     found = []
     for number, (partner, _, _) in enumerate(judge.partners):
         inside, u, v, ratio, sure = judge.look(number, pixels, planes.w)
         unlike = (sample(partner.image, u, v)[:, 0] - own).abs().amax(0)
-        cost = texture * (1 - scores[number]) + (1 - texture) * (2 * PLAIN + 6 * unlike).clamp_max(1)
+        cost = texture * (1 - scores[number]) + (1 - texture) * (2 * limits.PLAIN + 6 * unlike).clamp_max(1)
         cost = cost.clamp_max(1)
-        seen = inside & usable[number] & ~((ratio < HIDDEN) & (cost > MATCHED))
-        cost = torch.where((ratio - 1).abs() <= SAME, cost * (1 - AGREES * sure), cost)
-        cost = torch.where(ratio > FREE_SPACE, torch.maximum(cost, PAST * sure), cost)
+        seen = inside & usable[number] & ~((ratio < limits.HIDDEN) & (cost > limits.MATCHED))
+        cost = torch.where((ratio - 1).abs() <= limits.SAME, cost * (1 - limits.AGREES * sure), cost)
+        cost = torch.where(ratio > limits.FREE_SPACE, torch.maximum(cost, limits.PAST * sure), cost)
         found.append(torch.where(seen, cost, torch.full_like(cost, torch.inf)))
     costs = torch.stack(found).sort(0).values
     best = costs[0]
     second = costs[1] if len(costs) > 1 else torch.full_like(best, torch.inf)
-    second = torch.where(torch.isinf(second), best.clamp_min(LONE), second)
-    cost = torch.where(torch.isinf(best), torch.full_like(best, UNKNOWN), 0.5 * (best + second))
+    second = torch.where(torch.isinf(second), best.clamp_min(limits.LONE), second)
+    cost = torch.where(torch.isinf(best), torch.full_like(best, limits.UNKNOWN), 0.5 * (best + second))
     return torch.where(planes.w > 0, cost, torch.ones_like(cost))
 
 
@@ -167,7 +150,7 @@ def _proposals(now: Planes, offsets: list[tuple[int, int]]) -> list[Planes]:
     for dx, dy in offsets:
         w, du, dv = from_neighbour(stacked, dx, dy)
         moved = dx * du + dy * dv
-        useful = (moved.abs() <= EXTENDED * (w + moved)) & ((w - now.w).abs() > EDGE_ALIKE * w)
+        useful = (moved.abs() <= limits.EXTENDED * (w + moved)) & ((w - now.w).abs() > limits.EDGE_ALIKE * w)
         found.append(Planes(torch.where(useful, w, torch.zeros_like(w)), du, dv))
     return found
 
@@ -183,10 +166,10 @@ def _apart(frame: Frame, w: torch.Tensor, index: torch.Tensor, planes: list[torc
         x, y = column + dx, row + dy
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         there = torch.where(inside, y * width + x, index)
-        near = torch.exp(-(image[:, there] - own).abs().mean(0) / EDGE_CONTRAST) * inside * (0.7 if dx * dy else 1.0)
+        near = torch.exp(-(image[:, there] - own).abs().mean(0) / limits.EDGE_CONTRAST) * inside * (0.7 if dx * dy else 1.0)
         other = flat[there]
         for part, plane in zip(total, planes):
             reached = plane[0] + dx * plane[1] + dy * plane[2]
             away = (reached - other).abs() / torch.maximum(reached, other).clamp_min(1e-12)
-            part += ALONE * near * (away / APART).clamp_max(1)
+            part += limits.ALONE * near * (away / limits.APART).clamp_max(1)
     return total
