@@ -117,7 +117,7 @@ def test_holes_are_hatched(played, folder, origin):
 def test_no_redraw_waits_for_it(played):
     """Wall time, or this thread's own where others had the processor meanwhile. Two draws compile, once and for all: the one that
     makes the shader, and the first that uses it (drivers without a cache of shaders on the disk take tens of milliseconds)."""
-    assert played["draws"] > 100 and played["ticks"] > 100
+    assert played["draws"] > 60 and played["ticks"] > 100
     assert max(min(pair) for pair in played["draws_ms"][:-2]) <= 5.0
     assert max(min(pair) for pair in played["ticks_ms"]) <= 5.0
 
