@@ -129,7 +129,7 @@ def _against(judge: Judge, index: torch.Tensor, window, planes: Planes) -> torch
     for number, (partner, _, _) in enumerate(judge.partners):
         inside, u, v, ratio, sure = judge.look(number, pixels, planes.w)
         unlike = (sample(partner.image, u, v)[:, 0] - own).abs().amax(0)
-        cost = texture * (1 - scores[number]) + (1 - texture) * (2 * limits.PLAIN + 6 * unlike).clamp_max(1)
+        cost = texture * (1 - scores[number]) + (1 - texture) * (limits.EDGE_PLAIN + limits.UNLIKE * unlike).clamp_max(1)
         cost = cost.clamp_max(1)
         seen = inside & usable[number] & ~((ratio < limits.HIDDEN) & (cost > limits.MATCHED))
         cost = torch.where((ratio - 1).abs() <= limits.SAME, cost * (1 - limits.AGREES * sure), cost)
@@ -166,7 +166,11 @@ def _apart(frame: Frame, w: torch.Tensor, index: torch.Tensor, planes: list[torc
         x, y = column + dx, row + dy
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         there = torch.where(inside, y * width + x, index)
-        near = torch.exp(-(image[:, there] - own).abs().mean(0) / limits.EDGE_CONTRAST) * inside * (0.7 if dx * dy else 1.0)
+        near = (
+            torch.exp(-(image[:, there] - own).abs().mean(0) / limits.EDGE_CONTRAST)
+            * inside
+            * (limits.DIAGONAL if dx * dy else 1.0)
+        )
         other = flat[there]
         for part, plane in zip(total, planes):
             reached = plane[0] + dx * plane[1] + dy * plane[2]

@@ -12,11 +12,11 @@ from .slanted import HALF, ONE, TAPS, TINY, ZERO, _weigh, _zncc
 
 ALIKE, ALONE, APART, CONTRAST = (np.float32(x) for x in (limits.EDGE_ALIKE, limits.ALONE, limits.APART, limits.EDGE_CONTRAST))
 EXTENDED, SAME, STAY, FLAT, PLAIN = (
-    np.float32(x) for x in (limits.EXTENDED, limits.SAME, limits.STAY, limits.FLAT, 2 * limits.PLAIN)
+    np.float32(x) for x in (limits.EXTENDED, limits.SAME, limits.STAY, limits.FLAT, limits.EDGE_PLAIN)
 )
 AGREES, MATCHED, PAST = (np.float32(x) for x in (limits.AGREES, limits.MATCHED, limits.PAST))
 UNKNOWN, LONE, FREE_SPACE, HIDDEN = (np.float32(x) for x in (limits.UNKNOWN, limits.LONE, limits.FREE_SPACE, limits.HIDDEN))
-DIAGONAL, TINIEST, THIRD, SIX = (np.float32(x) for x in (0.7, 1e-12, 1 / 3, 6))
+DIAGONAL, UNLIKE, TINIEST, THIRD = (np.float32(x) for x in (limits.DIAGONAL, limits.UNLIKE, 1e-12, 1 / 3))
 
 
 @summing
@@ -32,7 +32,7 @@ def _against(window, partners, known, trust, weight, weighted, variance, column,
         there = partners.start[p] + np.int64(v) * wide + np.int64(u)
         ratio = w * z / max(known[there], TINIEST)
         unlike = _unlike(partners, p, u, v, window.image[row + window.pad, column + window.pad])
-        cost = min(texture * (ONE - score) + (ONE - texture) * min(PLAIN + SIX * unlike, ONE), ONE)
+        cost = min(texture * (ONE - score) + (ONE - texture) * min(PLAIN + UNLIKE * unlike, ONE), ONE)
         if ratio < HIDDEN and cost > MATCHED:
             continue
         if abs(ratio - ONE) <= SAME:

@@ -28,6 +28,10 @@ APART, ALONE = 0.02, 0.1
 """Relative difference of inverse depth from which neighbours stand apart, and what that costs where they look alike."""
 EDGE_CONTRAST = 8 / 255
 """Difference of colour (mean of channels) that makes neighbours a third as dear to each other."""
+DIAGONAL = 0.7
+"""A diagonal neighbour's share of an adjacent one's say."""
+EDGE_PLAIN, UNLIKE = 2 * PLAIN, 6.0
+"""Cost of a match by colour alone beside an edge, where the colours are the same, and what a difference of colour adds to it."""
 STAY, SAME = 0.15, 0.01
 """What speaks for the depth that was matched, times its confidence; and up to which relative difference it is that depth."""
 AGREES, PAST = 0.3, 0.7
