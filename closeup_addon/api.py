@@ -62,8 +62,9 @@ def generate(
     backend: str | None = None,
     output: str | None = None,
     focal_35mm: float | None = None,
-    geometry: str = "auto",
+    geometry: str | None = None,
     max_size: int | None = None,
+    matcher: str | None = None,
     block: bool = True,
 ) -> Shot:
     """Make the frames that ``camera`` would have seen, and the fused cloud, and bring both into the scene.
@@ -71,12 +72,14 @@ def generate(
     What is left out is taken from ``scene.closeup``, which the sidebar shows. scene: the context's when None.
     photos: files (their cameras are solved) and camera objects with a photo as background image (their cameras are known).
     frames: frame numbers; fractions are allowed. folder: an empty or new one for the job, else one beside the .blend.
-    width, height: pixels, else the render size. geometry: "auto", "stereo" or "given". block: wait until it is done.
+    width, height: pixels, else the render size. geometry: "auto", "stereo", "given" or a learned model of depth; matcher: "sift"
+    or a learned one (docs/job-format.md). block: wait until it is done.
 
     Raises CloseUpError with a sentence when something is missing or, with ``block``, when the job failed or was cancelled.
     """
     scene = scene or bpy.context.scene
-    options = Options(name, camera, photos, frames, width, height, seed, steps, backend, output, focal_35mm, geometry, max_size)
+    chosen = {"seed": seed, "steps": steps, "backend": backend, "output": output, "geometry": geometry, "matcher": matcher}
+    options = Options(name, camera, photos, frames, width, height, focal_35mm=focal_35mm, max_size=max_size, **chosen)
     return _submit(scene, options, folder, block)
 
 
@@ -89,6 +92,8 @@ def solve_cameras(
     focal_35mm: float | None = None,
     max_size: int | None = None,
     dense: bool = False,
+    geometry: str | None = None,
+    matcher: str | None = None,
     block: bool = True,
 ) -> Shot:
     """Find the photos' cameras; they become camera objects with their photos, and the points found a sparse cloud.
@@ -96,7 +101,8 @@ def solve_cameras(
     dense: measure depth too, and bring the fused cloud. The other arguments and the errors are those of :func:`generate`.
     """
     scene = scene or bpy.context.scene
-    options = Options(name=name, photos=photos, focal_35mm=focal_35mm, max_size=max_size, dense=dense)
+    chosen = {"focal_35mm": focal_35mm, "max_size": max_size, "geometry": geometry, "matcher": matcher}
+    options = Options(name=name, photos=photos, dense=dense, **chosen)
     return _submit(scene, options, folder, block, solve_only=True)
 
 

@@ -18,6 +18,8 @@ FLIP = Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
 """Blender's camera axes to OpenCV's; its own inverse."""
 SENSOR = 36.0
 """Width in mm of the sensor that solved cameras get."""
+ROUNDING = 4e-6
+"""Relative error at most of what Blender keeps of a camera, in single precision and with angles for its rotation."""
 
 
 @dataclass(frozen=True)
@@ -150,3 +152,24 @@ def own_camera(matrix_world: Matrix, lens: Lens, size: Sequence[float]) -> Camer
     """The job's camera of a photo whose Blender camera was made by :func:`apply`; size: as from :func:`own_size`."""
     width, height, *ratio = size
     return job_camera(matrix_world, lens, Frame(int(width), int(height), 1.0, *ratio))
+
+
+def numbers(camera: Camera) -> tuple[float, ...]:
+    """fx, fy, cx, cy and ``world_from_camera``, row by row: what Blender rounds of a camera that :func:`apply` gives it."""
+    return (camera.fx, camera.fy, camera.cx, camera.cy, *(value for row in camera.world_from_camera for value in row))
+
+
+def unrounded(camera: Camera, known: Sequence[float]) -> Camera:
+    """``camera`` as Blender has it, exactly as it was before Blender rounded it; unless it was moved or changed since.
+
+    known: :func:`numbers` of the camera that it was made from.
+    """
+    own = numbers(camera)
+    if len(known) != len(own):
+        return camera
+    reach = max(abs(row[3]) for row in camera.world_from_camera[:3])
+    sizes = (camera.fx, camera.fy, camera.width, camera.height, *(1.0, 1.0, 1.0, reach) * 4)
+    if any(abs(a - b) > ROUNDING * size for a, b, size in zip(own, known, sizes)):
+        return camera
+    pose = tuple(tuple(known[start : start + 4]) for start in range(4, 20, 4))
+    return Camera(camera.width, camera.height, *known[:4], pose)

@@ -77,7 +77,6 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--seed", type=int)
     generate.add_argument("--backend", choices=("embedded", "none"))
     generate.add_argument("--output", choices=("png", "exr"))
-    generate.add_argument("--geometry", choices=("auto", "stereo", "given"), help="where depth comes from")
     solve = command("solve", _solve, "find the photos' cameras")
     solve.add_argument("--dense", action="store_true", help="measure depth too, and make the fused cloud")
     for made in (generate, solve):
@@ -86,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--folder", help="folder of the job; a new one beside the file when left out")
         made.add_argument("--focal-35mm", type=float)
         made.add_argument("--max-size", type=int, help="pixels of a photo's long side")
+        made.add_argument("--geometry", help="where depth comes from: auto, stereo, given or a learned model")
+        made.add_argument("--matcher", help="what finds the points that photos have in common: sift or a learned model")
     command("continue", _continue, "go on with a shot that was interrupted").add_argument("folder")
     redo = command("redo", _redo, "make a shot again with the settings it was made with")
     redo.add_argument("folder")
@@ -115,7 +116,7 @@ def _generate(arguments: argparse.Namespace) -> dict:
     camera = bpy.context.scene.objects.get(arguments.camera) if arguments.camera else None
     if arguments.camera and (camera is None or camera.type != "CAMERA"):
         raise CloseUpError(f"The scene has no camera named {arguments.camera}; choose another.")
-    names = ("frames", "width", "height", "steps", "seed", "backend", "output", "geometry")
+    names = ("frames", "width", "height", "steps", "seed", "backend", "output")
     return _told(api.generate(camera=camera, **_given(arguments, names), **_common(arguments)))
 
 
@@ -124,7 +125,7 @@ def _solve(arguments: argparse.Namespace) -> dict:
 
 
 def _common(arguments: argparse.Namespace) -> dict:
-    return _given(arguments, ("photos", "name", "folder", "focal_35mm", "max_size"))
+    return _given(arguments, ("photos", "name", "folder", "focal_35mm", "max_size", "geometry", "matcher"))
 
 
 def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict:

@@ -39,9 +39,18 @@ class EngineClient:
     """One engine process.
 
     python: its interpreter. root: the extension's folder. log: a file for what it prints. device: None for its own choice.
+    outlive: when Blender ends without a word, the job that runs is finished. models: the folder of models that were fetched.
     """
 
-    def __init__(self, python: Path, root: Path, log: Path, device: str | None = None):
+    def __init__(
+        self,
+        python: Path,
+        root: Path,
+        log: Path,
+        device: str | None = None,
+        outlive: bool = False,
+        models: Path | None = None,
+    ):
         self.log = Path(log)
         self.hello: dict | None = None
         self._process: EngineProcess | None = None
@@ -57,7 +66,7 @@ class EngineClient:
         self._cancelled_at: float | None = None
         self._terminated_at: float | None = None
         self._deadline = time.monotonic() + HELLO_SECONDS
-        arguments = (Path(python), Path(root), device)
+        arguments = (Path(python), Path(root), device, outlive, models)
         self._thread = threading.Thread(target=self._live, args=arguments, name="closeup-engine", daemon=True)
         self._thread.start()
 
@@ -178,10 +187,10 @@ class EngineClient:
 
     # --- threads -----------------------------------------------------------------
 
-    def _live(self, python: Path, root: Path, device: str | None) -> None:
+    def _live(self, *arguments: object) -> None:
         """The engine's whole life, in a thread: starting a process can take longer than Blender may stand still."""
         try:
-            process = EngineProcess(python, root, device)
+            process = EngineProcess(*arguments)
         except CloseUpError as error:
             self._events.append(_closed("start", str(error)))
             return

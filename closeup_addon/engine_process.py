@@ -1,4 +1,4 @@
-"""Starting the engine's process, so that it cannot outlive Blender on any system. No bpy here."""
+"""Starting the engine's process, so that it cannot outlive Blender on any system unless that is wished. No bpy here."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ _EXTENDED_LIMITS = 9
 class EngineProcess(subprocess.Popen):
     """``PYTHON -m engine serve``. Raises CloseUpError when it cannot be started.
 
-    python: its interpreter. root: the extension's folder. device: None for the engine's own choice.
+    python: its interpreter. root: the extension's folder. device: None for the engine's own choice. outlive: when Blender ends
+    without a word, the job that runs is finished.
     The thread that makes it must live as long as it does: on Linux its end is the engine's.
     """
 
-    def __init__(self, python: Path, root: Path, device: str | None):
-        command = [str(python), "-m", "engine", "serve", *(["--device", device] if device else [])]
+    def __init__(self, python: Path, root: Path, device: str | None, outlive: bool = False, models: Path | None = None):
+        options = [*(["--device", device] if device else []), *(["--outlive"] if outlive else [])]
+        options += ["--models", str(models)] if models else []
+        command = [str(python), "-m", "engine", "serve", *options]
         pipe = subprocess.PIPE
         flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
         try:
@@ -53,7 +56,7 @@ class EngineProcess(subprocess.Popen):
             )
         except OSError as error:
             raise CloseUpError(f"The engine could not be started ({error.strerror}: {python}); install it again.") from None
-        self._tie = _tied(self) if sys.platform == "win32" else None
+        self._tie = _tied(self) if sys.platform == "win32" and not outlive else None
 
     def close_stdin(self) -> None:
         """Tell it to end."""

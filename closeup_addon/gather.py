@@ -21,11 +21,14 @@ from ..engine.job import (
     PathFrame,
     Source,
 )
-from . import cameras, sampling
+from . import cameras, sampling, scans
 from .errors import CloseUpError
+from .photo_paths import portable
 
 SIZE_KEY = "closeup_size"
 """Custom property of a solved camera object: its photo's width and height in pixels."""
+CAMERA_KEY = "closeup_camera"
+"""Custom property of a solved camera object: :func:`cameras.numbers` of what was solved, in double precision."""
 SHOT_KEY = "closeup_shot"
 """Custom property of everything that came from a job: the name of the job's folder."""
 _EXTENSIONS = {"PNG": ".png", "JPEG": ".jpg", "TIFF": ".tif", "BMP": ".bmp", "TARGA": ".tga", "WEBP": ".webp"}
@@ -41,7 +44,8 @@ class Options:
     camera: the camera object to follow (None: the settings' camera, else the scene's and its markers).
     photos: paths or camera objects with a photo as background image, instead of the scene's list.
     frames: frame numbers, fractions allowed (fractional ones are numbered 1, 2, 3 … in the result).
-    width, height: pixels. geometry: "auto", "stereo" or "given". dense: the fused cloud also of a job without frames.
+    width, height: pixels. geometry: where depth comes from, matcher: what finds common points (engine.job has the names).
+    dense: the fused cloud also of a job without frames.
     """
 
     name: str = ""
@@ -55,9 +59,10 @@ class Options:
     backend: str | None = None
     output: str | None = None
     focal_35mm: float | None = None
-    geometry: str = "auto"
+    geometry: str | None = None
     max_size: int | None = None
     dense: bool = False
+    matcher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,15 +87,21 @@ def job_of(scene, folder: Path, options: Options, solve_only: bool = False) -> J
     path = () if solve_only else _path(scene, options)
     settings = scene.closeup
     found = sources(scene, folder, options, retry=solve_only)
-    size = options.max_size or settings.photo_size
-    geometry = GeometrySettings(method=options.geometry, max_size=size, dense=options.dense)
+    measured = bool(path) or options.dense
 
     def chosen(value, setting):
         return setting if value is None else value
 
+    geometry = GeometrySettings(
+        method=chosen(options.geometry, settings.depth_method),
+        matcher=chosen(options.matcher, settings.matcher),
+        max_size=options.max_size or settings.photo_size,
+        dense=options.dense,
+    )
     return Job(
         sources=tuple(found),
         path=path,
+        scans=scans.of_job(scene, folder) if measured else (),
         name=options.name or default_name(scene, options, solve_only),
         geometry=geometry,
         generator=GeneratorSettings(
@@ -225,7 +236,7 @@ def sources(scene, folder: Path, options: Options, retry: bool = True) -> list[S
         camera = _camera(photo, poses[id(photo)], frame) if photo.camera else None
         focal_35mm = focal or None if camera is None else None
         extras = _extras(photo.item, folder, index) if photo.item else {}
-        found.append(Source(_portable(path, folder), camera=camera, focal_35mm=focal_35mm, **extras))
+        found.append(Source(portable(path, folder), camera=camera, focal_35mm=focal_35mm, **extras))
         if photo.item and photo.item.image and photo.image == photo.item.image:
             photo.item.filepath = str(path)  # so that the job's results find their photo on the list
     return found
@@ -241,7 +252,7 @@ def _extras(item, folder: Path, index: int) -> dict[str, str | float]:
     for kind, path in found.items():
         if not path.is_file():
             raise CloseUpError(f"The {kind} of {item.name} is missing: {path}; put the file back, or clear the photo's {kind}.")
-    return {"exposure": item.exposure, **{kind: _portable(path, folder) for kind, path in found.items()}}
+    return {"exposure": item.exposure, **{kind: portable(path, folder) for kind, path in found.items()}}
 
 
 def _listed(scene, options: Options, retry: bool) -> list[_Photo]:
@@ -273,7 +284,8 @@ def _camera(photo: _Photo, pose: tuple, frame: cameras.Frame) -> Camera:
     matrix, lens = pose
     size = photo.camera.get(SIZE_KEY)
     if size is not None:
-        return cameras.own_camera(matrix, lens, tuple(size))
+        own = cameras.own_camera(matrix, lens, tuple(size))
+        return cameras.unrounded(own, photo.camera.get(CAMERA_KEY, ()))  # so depth that was measured with it is used again
     background = photo.background
     if background:
         return cameras.photo_camera(matrix, lens, frame, background, size_of(background.image))
@@ -332,11 +344,3 @@ def _save_pixels(image, target: Path) -> None:
         copy.save()
     finally:
         bpy.data.images.remove(copy)
-
-
-def _portable(path: Path, folder: Path) -> str:
-    """Relative to the job's folder where both belong to the .blend, so that they move together; else absolute."""
-    base = Path(bpy.data.filepath).parent if bpy.data.filepath else folder
-    if path.is_relative_to(base) and folder.is_relative_to(base):
-        return Path(os.path.relpath(path, folder)).as_posix()
-    return str(path)

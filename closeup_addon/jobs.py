@@ -243,12 +243,12 @@ class Queue:
 
     def _engine(self) -> EngineClient:
         """The warm engine, or a new one when there is none or the preferences changed."""
-        key = (preferences.engine_python(), preferences.device())
+        key = (preferences.engine_python(), preferences.device(), preferences.outlive(), preferences.models_folder())
         if self._client and (not self._client.alive or key != self._client_key):
             self._drop_client()
         if self._client is None:
             path = Path(bpy.utils.extension_path_user(PACKAGE, create=True)) / "engine.log"
-            self._client, self._client_key = EngineClient(key[0], ROOT, path, key[1]), key
+            self._client, self._client_key = EngineClient(key[0], ROOT, path, *key[1:]), key
         return self._client
 
     def _handle(self, shot: Shot, event: dict) -> None:

@@ -9,7 +9,7 @@ import bpy
 from ..engine.job import Camera
 from . import cameras
 from .cloud import COLLECTION_KEY
-from .gather import SHOT_KEY, SIZE_KEY
+from .gather import CAMERA_KEY, SHOT_KEY, SIZE_KEY
 
 COLLECTION = "Close-up"
 PHOTO_KEY = "closeup_photo"
@@ -50,7 +50,7 @@ def place(obj, camera: Camera) -> None:
     """Give a camera object the lens and place of a job's camera."""
     cameras.apply(camera, obj.data)
     obj.matrix_world = cameras.blender_matrix(camera)
-    obj[SIZE_KEY] = cameras.own_size(camera)
+    obj[SIZE_KEY], obj[CAMERA_KEY] = cameras.own_size(camera), cameras.numbers(camera)
     obj.data.display_size = DISPLAY_SIZE
 
 

@@ -1,26 +1,43 @@
-"""Save As in another folder: the list's relative paths go on naming the same files, as Blender sees to for its own."""
+"""Paths of photos and scans, relative where they belong to the .blend.
+
+Save As in another folder: the lists' relative paths go on naming the same files, as Blender sees to for its own.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
 from bpy.app.handlers import persistent
 
-_NAMES = ("filepath", "depth")
 _before: list[tuple] = []
 """(item, name of the property, its text) as they were before the file that is being saved."""
+
+
+def relative(path: Path) -> str:
+    """As the .blend stores it: relative where the file lies beside or below it."""
+    base = Path(bpy.data.filepath).parent if bpy.data.filepath else None
+    return bpy.path.relpath(str(path)) if base and path.is_relative_to(base) else str(path)
+
+
+def portable(path: Path, folder: Path) -> str:
+    """As a job stores it: relative to the job's folder where both belong to the .blend, so that they move together."""
+    base = Path(bpy.data.filepath).parent if bpy.data.filepath else folder
+    if path.is_relative_to(base) and folder.is_relative_to(base):
+        return Path(os.path.relpath(path, folder)).as_posix()
+    return str(path)
 
 
 def _relative_ones() -> Iterator[tuple]:
     for scene in bpy.data.scenes:
         if scene.library is None:
-            for item in scene.closeup.photos:
-                for name in _NAMES:
-                    text = getattr(item, name)
-                    if text.startswith("//"):
-                        yield item, name, text
+            photos = [(item, name) for item in scene.closeup.photos for name in ("filepath", "depth")]
+            for item, name in photos + [(item, "filepath") for item in scene.closeup.scans]:
+                text = getattr(item, name)
+                if text.startswith("//"):
+                    yield item, name, text
 
 
 @persistent

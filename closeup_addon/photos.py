@@ -13,6 +13,7 @@ from ..engine import job as jobs
 from .errors import CloseUpError
 from .gather import SHOT_KEY, is_file, photo_background
 from .languages import iface, marked
+from .photo_paths import relative
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 """What a folder is searched for."""
@@ -129,12 +130,6 @@ def forget_solve(scene) -> int:
     for item in scene.closeup.photos:
         item.problem = ""
     return len(solved)
-
-
-def relative(path: Path) -> str:
-    """As the .blend stores it: relative where the file lies beside or below it."""
-    base = Path(bpy.data.filepath).parent if bpy.data.filepath else None
-    return bpy.path.relpath(str(path)) if base and path.is_relative_to(base) else str(path)
 
 
 # --- what is known ----------------------------------------------------------------

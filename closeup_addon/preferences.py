@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from . import environment, installation
 from .errors import CloseUpError
@@ -16,6 +17,8 @@ from .languages import iface
 
 PYTHON_VARIABLE = "CLOSEUP_ENGINE_PYTHON"
 """Environment variable for farms: an interpreter that has what engine/requirements.txt names."""
+MODELS_VARIABLE = "CLOSEUP_MODELS"
+"""Environment variable for farms: the folder of models."""
 LOOK_SECONDS = 0.5
 """How long what was read from the disk is believed: panels ask at every redraw."""
 
@@ -61,19 +64,32 @@ class CloseUpPreferences(bpy.types.AddonPreferences):
     accelerator: EnumProperty(
         name="Install for", description="Which build of PyTorch the engine is installed with", items=ACCELERATORS
     )
+    models_folder: StringProperty(
+        name="Folder of Models",
+        description="Where learned models lie that you have fetched, each in a folder of its own name; see the manual's page on "
+        "the engine. Nothing is downloaded by itself",
+        subtype="DIR_PATH",
+    )
     device: EnumProperty(name="Device", description="What the engine computes on", items=DEVICES)
+    outlive: BoolProperty(
+        name="Finish After a Crash",
+        description="When Blender crashes, let the engine finish the shot it is making; it is there when the file is opened "
+        "again. Off: the engine ends with Blender, and Continue takes the shot up where it stopped",
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         """The page in Blender's preferences."""
         layout = self.layout
         layout.use_property_split = True
         layout.prop(self, "device")
+        layout.prop(self, "outlive")
         layout.prop(self, "engine_python")
         column = layout.column()
         column.active = not self.engine_python
         column.prop(self, "accelerator")
         column.prop(self, "engine_folder", placeholder=str(environment.default_folder()))
         column.prop(self, "wheels_folder")
+        layout.prop(self, "models_folder")
         layout.label(text=engine_status(), translate=False)
         row = layout.row(align=True)
         row.operator("closeup.install_engine", icon="IMPORT")
@@ -94,11 +110,34 @@ def device() -> str | None:
     return None if preferences is None or preferences.device == "AUTO" else preferences.device
 
 
+def outlive() -> bool:
+    """Whether a job is finished when Blender crashes."""
+    preferences = get()
+    return preferences is not None and preferences.outlive
+
+
 def engine_folder() -> Path:
     """Where the engine is, or will be, installed."""
     preferences = get()
     chosen = preferences.engine_folder if preferences else ""
     return Path(bpy.path.abspath(chosen)) if chosen else environment.default_folder()
+
+
+def models_folder() -> Path | None:
+    """Where models that were fetched lie, None when that was never said."""
+    preferences = get()
+    chosen = (preferences.models_folder if preferences else "") or os.environ.get(MODELS_VARIABLE, "")
+    return Path(bpy.path.abspath(chosen)) if chosen else None
+
+
+def check_models(names: Sequence[str]) -> None:
+    """Raises CloseUpError when one of these models is not at hand; the engine looks at them more closely."""
+    folder = models_folder()
+    for name in names:
+        if folder is None:
+            raise CloseUpError(f"The model {name} must be fetched; choose the folder of models in the preferences of CloseUp.")
+        if not _lately(("model", folder, name), (folder / name).is_dir):
+            raise CloseUpError(f"The model {name} is not in {folder}; fetch it, or choose another depth or matching.")
 
 
 def install_options() -> environment.Options:

@@ -26,6 +26,18 @@ OUTPUTS = (
     ("png", "PNG", "8-bit sRGB"),
     ("exr", "OpenEXR", "Linear half float, with depth, normals, confidence and provenance as passes"),
 )
+DEPTHS = (
+    ("auto", "Automatic", "Given depth and scans where there are any, measured from the photos elsewhere"),
+    ("stereo", "Photos Only", "Measured from the photos, also where depth or scans are given"),
+    ("given", "Given Only", "Only depth that is given with the photos or by scans; nothing is measured"),
+    ("depth-anything-3-small", "Depth Anything 3 Small", "As Automatic; a learned model is asked where the photos are unsure"),
+    ("depth-anything-3-base", "Depth Anything 3 Base", "As Depth Anything 3 Small, with a larger and slower model"),
+)
+"""As engine.job knows them; those that are learned need a model that the user has fetched."""
+MATCHERS = (
+    ("sift", "SIFT", "Finds the points that photos have in common by their looks; quick, and always at hand"),
+    ("efficient-loftr", "EfficientLoFTR", "A learned model, for photos that are far apart or have little texture"),
+)
 TARGETS = (
     ("AUTO", "Best-Seen Surface", "What the photos show best"),
     ("CURSOR", "3D Cursor", "The point at the 3D cursor"),
@@ -89,12 +101,31 @@ class CloseUpPhoto(bpy.types.PropertyGroup):
         return Path(bpy.path.abspath(self.filepath))
 
 
+class CloseUpScan(bpy.types.PropertyGroup):
+    """One scan of the list."""
+
+    filepath: StringProperty(name="Scan", description="The scan's file: .ply, .las, .laz or .e57", subtype="FILE_PATH", **PATH)
+    use: BoolProperty(name="Use", description="Use this scan for depth and cloud", default=True)
+    placement: PointerProperty(
+        name="Placed by",
+        description="The object whose place, turn and scale the scan has, such as an import of the same scan that you have "
+        "aligned; the scan's own coordinates are the scene's when empty",
+        type=bpy.types.Object,
+    )
+
+    def absolute(self) -> Path:
+        """The file's absolute path."""
+        return Path(bpy.path.abspath(self.filepath))
+
+
 class CloseUpSettings(bpy.types.PropertyGroup):
     """Everything the panels show that is saved with the scene."""
 
     project: StringProperty(name="Project", description="The id by which this file knows its shots", options={"HIDDEN"})
     photos: CollectionProperty(type=CloseUpPhoto)
     active_photo: IntProperty(name="Active Photo", options={"SKIP_SAVE"})
+    scans: CollectionProperty(name="Scans", description="Point clouds that tell the photos' depth", type=CloseUpScan)
+    active_scan: IntProperty(name="Active Scan", description="The scan whose details are shown", options={"SKIP_SAVE"})
     use_camera_photos: BoolProperty(
         name="Cameras With Photos",
         description="Also use every camera that has a photo as its background image",
@@ -107,6 +138,10 @@ class CloseUpSettings(bpy.types.PropertyGroup):
         min=64,
         max=8192,
         subtype="PIXEL",
+    )
+    depth_method: EnumProperty(name="Depth", description="Where the photos' depth comes from", items=DEPTHS)
+    matcher: EnumProperty(
+        name="Matching", description="What finds the points that photos have in common when cameras are solved", items=MATCHERS
     )
     align_distance: FloatProperty(
         name="Distance 1 to 2",
@@ -147,6 +182,12 @@ class CloseUpSettings(bpy.types.PropertyGroup):
     move_zoom: FloatProperty(
         name="Zoom", description="How many times closer the move ends than the photo", default=4.0, min=1.0, max=64.0
     )
+    move_distance: FloatProperty(
+        name="Distance",
+        description="From the target at the end, instead of the zoom; 0: by the zoom",
+        min=0.0,
+        subtype="DISTANCE",
+    )
     move_arc: FloatProperty(
         name="Arc",
         description="How far the move goes around its target, to the right; to the left when negative",
@@ -169,6 +210,11 @@ class CloseUpSettings(bpy.types.PropertyGroup):
     )
     move_ease: EnumProperty(name="Ease", description="How the move speeds up and slows down", items=EASES)
 
+    def models(self) -> list[str]:
+        """The learned models that are asked for."""
+        chosen = [self.depth_method, self.matcher]
+        return [name for name in chosen if name not in {"auto", "stereo", "given", "sift"}]
+
     def frame_range(self) -> tuple[int, int, int]:
         """First frame, last frame, step of the next close-up."""
         scene = self.id_data
@@ -177,7 +223,7 @@ class CloseUpSettings(bpy.types.PropertyGroup):
         return scene.frame_start, scene.frame_end, scene.frame_step
 
 
-CLASSES = (CloseUpPhoto, CloseUpSettings)
+CLASSES = (CloseUpPhoto, CloseUpScan, CloseUpSettings)
 
 
 def register() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from . import later
 from .extension import log
 
 CATEGORY = "Close-up"
-TRIES = 25
-"""Redraws that a sidebar may take to appear; it has no tabs before."""
+SECONDS = 5.0
+"""What a sidebar may take to appear on a busy machine; it has no tabs before."""
 
 
 def show_tab(area) -> None:
@@ -20,7 +21,8 @@ def show_tab(area) -> None:
 
 def _show(area) -> Iterator[None]:
     region = next(item for item in area.regions if item.type == "UI")
-    for _ in range(TRIES):
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
         yield
         try:
             region.active_panel_category = CATEGORY

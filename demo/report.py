@@ -32,7 +32,7 @@ from engine.records import View  # noqa: E402
 COLUMNS = 6
 TOLERANCE = 0.02
 """Relative error up to which a depth counts as right."""
-CONFIDENT = 0.5
+CONFIDENT = 0.8
 SEEN = 0.01
 """Relative difference of depth up to which a point is the one another photo sees there."""
 METHODS = ("naive", "condition", "result")

@@ -14,6 +14,7 @@ from engine.conditioning import Warper
 from engine.device import pick
 from engine.generation import open_backend
 from engine.job import Camera
+from engine.memory.captured import remembering
 from engine.progress import Progress
 from engine.records import View
 
@@ -98,6 +99,6 @@ def frame_at(folder: Path, camera: Camera, width: int) -> np.ndarray:
     what, geometry, device = job.load(folder), pipeline.load_geometry(folder), pick()
     camera = cams.resized(camera, width, round(width * camera.height / camera.width))
     camera = replace(camera, fy=camera.fx)
-    condition = Warper(geometry.views, device, geometry.cloud, what.conditioning.levels).condition(camera)
+    condition = remembering(Warper(geometry.views, device, geometry.cloud, what.conditioning.levels), camera)
     condition.references = geometry.views
     return open_backend(what.generator.backend, device).generate([condition], what.generator, Progress())[0]

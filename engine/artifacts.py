@@ -227,6 +227,7 @@ class JobFolder:
 
     def __init__(self, root: Path):
         self.root = Path(root)
+        self._said = 0  # warnings of the stages before the one that runs
 
     def path(self, *parts: str) -> Path:
         """A path inside the folder."""
@@ -240,7 +241,10 @@ class JobFolder:
             return False
 
     def begin(self, stage: str, key: str, outputs: tuple[str, ...]) -> None:
-        """Start or continue ``stage``. What was made from other inputs is removed, what was made from these is kept."""
+        """Start or continue ``stage``. What was made from other inputs is removed, what was made from these is kept.
+
+        outputs: files and folders, or patterns of them.
+        """
         started = self._marker(stage, ".started")
         try:
             same = started.read_text() == key
@@ -249,19 +253,20 @@ class JobFolder:
         if not same:
             self._marker(stage).unlink(missing_ok=True)
             try:
-                for name in outputs:
-                    shutil.rmtree(self.path(name)) if self.path(name).is_dir() else self.path(name).unlink(missing_ok=True)
+                for path in [path for pattern in outputs for path in self.root.glob(pattern)]:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             except OSError as error:
                 raise file_error(error, self.path(outputs[0])) from error
             write_bytes(started, key.encode())
 
     def finish(self, stage: str, key: str, progress: Progress) -> None:
-        """All files of ``stage`` stand; what was found wrong up to here will be said again when it is skipped."""
-        write_json(self._marker(stage), {"key": key, "warnings": progress.warnings})
+        """All files of ``stage`` stand; what it has found wrong will be said again when it is skipped."""
+        write_json(self._marker(stage), {"key": key, "warnings": progress.warnings[self._said :]})
 
     def is_kept(self, stage: str, key: str, progress: Progress) -> bool:
-        """As :meth:`is_done`; what was said when the stage ran is said again."""
+        """As :meth:`is_done`; what was said when the stage ran is said again, else it counts from here."""
         if not self.is_done(stage, key):
+            self._said = len(progress.warnings)
             return False
         said = read_json(self._marker(stage)).get("warnings")
         for message in said if isinstance(said, list) else []:

@@ -2,8 +2,8 @@
 
 Prints one line of JSON::
 
-    {"python": "3.11.9", "packages": {"torch": "2.13.0+cu130", …}, "missing": {"cv2": "why"}, "device": "cuda",
-     "device_name": "NVIDIA …", "notes": ["why a faster device cannot be used"], "works": true}
+    {"python": "3.11.9", "packages": {"torch": "2.13.0+cu130", …}, "missing": {"pillow": "why; nothing where it is not there"},
+     "device": "cuda", "device_name": "NVIDIA …", "notes": ["why a faster device cannot be used"], "works": true}
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ def main() -> None:
     packages, missing = {}, {}
     for name in sys.argv[1:]:
         try:
+            version = importlib.metadata.version(name)
             importlib.import_module(MODULES.get(name, name))
-            packages[name] = importlib.metadata.version(name)
+            packages[name] = version
+        except importlib.metadata.PackageNotFoundError:
+            missing[name] = ""
         except Exception as error:  # noqa: BLE001 - a broken library may raise anything; the installer shows it
             missing[name] = f"{type(error).__name__}: {error}".splitlines()[0]
     found = {"python": platform.python_version(), "packages": packages, "missing": missing}

@@ -65,6 +65,19 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """A point cloud of the scene from a laser scanner or another program: .ply, .las, .laz or .e57.
+
+    file: relative to the job folder or absolute. world_from_scan: 4×4 of a rotation, a position and one scale; None when the
+    points are in the scene's world already.
+    """
+
+    file: str
+    world_from_scan: Matrix | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class PathFrame:
     """One frame of the camera's path. ``frame`` may be fractional only in Blender; here it is the number of the file."""
 
@@ -74,10 +87,12 @@ class PathFrame:
 
 @dataclass(frozen=True)
 class GeometrySettings:
-    """``method``: "auto" (given depth where there is one, stereo elsewhere), "stereo" or "given". ``dense``: with an empty
-    path, measure depth and fuse the cloud nevertheless."""
+    """``method``: "auto" (given depth and scans where there are any, stereo elsewhere), "stereo", "given", or a learned model
+    that proposes depth where stereo is unsure. ``matcher``: what finds the points that photos have in common. ``dense``: with
+    an empty path, measure depth and fuse the cloud nevertheless."""
 
     method: str = "auto"
+    matcher: str = "sift"
     max_size: int = 1600
     cloud_points: int = 2_000_000
     dense: bool = False
@@ -117,10 +132,14 @@ class Job:
     conditioning: ConditioningSettings = field(default_factory=ConditioningSettings)
     generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     output: OutputSettings = field(default_factory=OutputSettings)
+    scans: tuple[Scan, ...] = ()
 
 
+LEARNED_DEPTH = ("depth-anything-3-small", "depth-anything-3-base")
+"""Learned models of depth; their weights are the user's to fetch."""
 _CHOICES = {
-    "geometry.method": ("auto", "stereo", "given"),
+    "geometry.method": ("auto", "stereo", "given", *LEARNED_DEPTH),
+    "geometry.matcher": ("sift", "efficient-loftr"),
     "generator.backend": ("embedded", "none"),
     "output.format": ("png", "exr"),
 }
@@ -137,6 +156,8 @@ MAX_EXPOSURE = 10
 """Stops by which a photo may be brightened or darkened."""
 MAX_FILE = 8 << 30
 """Bytes of a photo, mask or depth file; what is larger is no picture."""
+MAX_SCAN = 64 << 30
+"""Bytes of a scan."""
 MAX_TEXT = 64 << 20
 """Bytes of job.json."""
 MAX_SIDE = 16384
@@ -207,11 +228,13 @@ def load(folder: str | os.PathLike, files: bool = True) -> Job:
         for kind in ("image", "mask", "depth"):
             name = getattr(source, kind)
             if name is not None:
-                _check_file(path.parent, name, f"{kind} of photo {index + 1}")
+                _check_file(path.parent, name, f"{kind} of photo {index + 1}", "remove the photo")
+    for index, scan in enumerate(job.scans if files else ()):
+        _check_file(path.parent, scan.file, f"scan {index + 1}", "remove the scan", MAX_SCAN)
     return job
 
 
-def _check_file(folder: Path, name: str, what: str) -> None:
+def _check_file(folder: Path, name: str, what: str, otherwise: str, most: int = MAX_FILE) -> None:
     """A source must be a file, not a device or the kernel's endless ones, and not lie where the engine writes."""
     place = folder / name
     try:
@@ -219,10 +242,10 @@ def _check_file(folder: Path, name: str, what: str) -> None:
     except (OSError, ValueError):  # a name that no file can have
         there, size = False, 0
     if not there:
-        raise JobError(f"The {what} is missing: {name}; put the file back or remove the photo.")
+        raise JobError(f"The {what} is missing: {name}; put the file back or {otherwise}.")
     if size == 0:  # also what the kernel's endless files say of themselves
-        raise JobError(f"The {what} is an empty file: {name}; copy it again or remove the photo.")
-    if size > MAX_FILE:
+        raise JobError(f"The {what} is an empty file: {name}; copy it again or {otherwise}.")
+    if size > most:
         raise JobError(f"The {what} has {size / 1e9:.0f} GB: {name}; use a smaller file.")
     inside = os.path.relpath(os.path.realpath(place), os.path.realpath(folder)) if _same_drive(place, folder) else ""
     first = inside.replace("\\", "/").split("/")[0].casefold()
@@ -259,9 +282,12 @@ def from_dict(data: object) -> Job:
     if len(set(numbers)) != len(numbers):
         twice = next(n for n in numbers if numbers.count(n) > 1)
         raise JobError(f"Frame {twice} stands twice in the camera's path; every frame number must be its own.")
+    scans = tuple(_scan(item, f"scans[{i}]") for i, item in enumerate(_list(data.get("scans", []), "scans")))
+    _check_scans(scans, sources)
     return Job(
         sources=sources,
         path=path,
+        scans=scans,
         name=_text(data.get("name", "close-up"), "name"),
         geometry=_settings(GeometrySettings, data.get("geometry", {}), "geometry"),
         conditioning=_settings(ConditioningSettings, data.get("conditioning", {}), "conditioning"),
@@ -354,6 +380,26 @@ def _source(value: object, where: str) -> Source:
     )
 
 
+def _scan(value: object, where: str) -> Scan:
+    data = _object(value, where)
+    _known(data, {f.name for f in fields(Scan)}, where)
+    return Scan(
+        file=_text(data.get("file"), f"{where}.file"),
+        world_from_scan=_optional(data, "world_from_scan", _similarity, where),
+        sha256=_optional(data, "sha256", _text, where),
+    )
+
+
+def _check_scans(scans: tuple[Scan, ...], sources: tuple[Source, ...]) -> None:
+    """Scans lie in the scene's world, so photos must have a place and a size in it."""
+    known = sum(source.camera is not None for source in sources)
+    if scans and known < min(2, len(sources)):
+        raise JobError(
+            "Scans lie in the scene's world, which photos without cameras know nothing of; give the cameras of "
+            f"{'two photos' if len(sources) > 1 else 'the photo'} or leave the scans out."
+        )
+
+
 def _path_frame(value: object, where: str) -> PathFrame:
     data = _object(value, where)
     _known(data, {"frame", "camera"}, where)
@@ -382,21 +428,43 @@ def camera_from_dict(value: object, where: str) -> Camera:
     return Camera(**size, **intrinsics, world_from_camera=_rigid(data["world_from_camera"], f"{where}.world_from_camera"))
 
 
-def _rigid(value: object, where: str) -> Matrix:
-    """A 4×4 rotation and translation; a camera that is scaled or mirrored is refused."""
+def _matrix(value: object, where: str) -> Matrix:
     rows = _list(value, where)
     if len(rows) != 4 or any(len(_list(row, where)) != 4 for row in rows):
         raise JobError(f"{where} must be a 4×4 matrix.")
-    m = tuple(tuple(_number(x, where) for x in row) for row in rows)
-    dots = [sum(m[k][i] * m[k][j] for k in range(3)) for i in range(3) for j in range(3)]
-    orthonormal = all(abs(dot - (i % 4 == 0)) < 1e-3 for i, dot in enumerate(dots))
-    determinant = (
+    return tuple(tuple(_number(x, where) for x in row) for row in rows)
+
+
+def _determinant(m: Matrix) -> float:
+    """Of the upper left 3×3."""
+    return (
         m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
         - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
         + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
     )
-    if not orthonormal or determinant < 0 or any(abs(a - b) > 1e-6 for a, b in zip(m[3], (0, 0, 0, 1))):
+
+
+def _is_rigid(m: Matrix, scale: float = 1.0) -> bool:
+    """Whether a matrix is a rotation times ``scale``, and a position."""
+    dots = [sum(m[k][i] * m[k][j] for k in range(3)) / scale**2 for i in range(3) for j in range(3)]
+    orthonormal = all(abs(dot - (i % 4 == 0)) < 1e-3 for i, dot in enumerate(dots))
+    return orthonormal and _determinant(m) > 0 and all(abs(a - b) <= 1e-6 for a, b in zip(m[3], (0, 0, 0, 1)))
+
+
+def _rigid(value: object, where: str) -> Matrix:
+    """A 4×4 rotation and translation; a camera that is scaled or mirrored is refused."""
+    m = _matrix(value, where)
+    if not _is_rigid(m):
         raise JobError(f"{where} must be a rotation and a position, without scale, shear or mirroring.")
+    return m
+
+
+def _similarity(value: object, where: str) -> Matrix:
+    """A 4×4 rotation, translation and one scale."""
+    m = _matrix(value, where)
+    volume = _determinant(m)
+    if not 1e-27 < volume < 1e27 or not _is_rigid(m, math.cbrt(volume)):
+        raise JobError(f"{where} must be a rotation, a position and one scale, without shear or mirroring.")
     return m
 
 

@@ -1,4 +1,4 @@
-"""The engine outlives no Blender: it ends when its parent does, on every system and whatever it is doing.
+"""The engine notices when its parent ends, on every system and whatever it is doing.
 
 The end of stdin says so too (:mod:`engine.worker`), but a thread can only read that while the interpreter lets it run.
 Linux: the kernel's own signal and a pidfd. macOS and BSD: kqueue. Windows: a handle of the parent; Blender's side also
@@ -21,12 +21,12 @@ _SYNCHRONIZE = 0x00100000
 _INFINITE = 0xFFFFFFFF
 
 
-def hold(parent: int, end: Callable[[], None] = lambda: os._exit(0)) -> None:
+def hold(parent: int, end: Callable[[], None] = lambda: os._exit(0), at_once: bool = True) -> None:
     """Call ``end`` as soon as the process ``parent`` has gone, even when that was before this call.
 
-    parent: ``os.getppid()``, asked at the very start. On Linux the kernel kills this process besides.
+    parent: ``os.getppid()``, asked at the very start. at_once: on Linux the kernel kills this process besides.
     """
-    if sys.platform == "linux":
+    if at_once and sys.platform == "linux":
         _ask_the_kernel()
     if sys.platform != "win32" and os.getppid() != parent:
         end()  # it went while we started

@@ -55,8 +55,8 @@ def _load_one(source: Source, name: str, folder: Path, max_size: int) -> Photo:
         raise EngineError(
             f"The photo {name} has changed since the job was made; put the original back or make the job again.", "changed-photo"
         )
-    picture = read_picture(path, name, max_size)
-    picture = _turned(picture, source.camera)
+    stored = read_picture(path, name, max_size)
+    picture = _turned(stored, source.camera)
     height, width = picture.rgb.shape[:2]
     _check_size(picture, name)
     camera = None if source.camera is None else _fitted_camera(source.camera, width, height, picture.full_size, name)
@@ -67,9 +67,8 @@ def _load_one(source: Source, name: str, folder: Path, max_size: int) -> Photo:
     if source.depth is not None:
         depth_path = folder / source.depth
         depth = depth_files.fitted(depth_files.read(depth_path), width, height, depth_path.name)
-    return Photo(
-        name=name, image=picture.rgb, mask=mask, camera=camera, depth=depth, focal_35mm=source.focal_35mm or picture.focal_35mm
-    )
+    focal = source.focal_35mm or picture.focal_35mm
+    return Photo(name, picture.rgb, mask, camera, depth, focal, turned=picture is not stored)
 
 
 def _hash(path: Path, name: str) -> str:

@@ -8,6 +8,7 @@ gives the same bytes as one that was not.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import time
@@ -17,15 +18,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import __version__, artifacts, job, memory, passes, photos
+from . import __version__, artifacts, job, memory, models, passes, photos, scans
 from .artifacts import JobFolder, key_of
 from .color import exposed
 from .conditioning import Warper
 from .device import pick
 from .generation import open_backend
 from .geometry import cameras, fusion, ply, stereo
+from .geometry.models import learned_depth, semi_dense
+from .geometry.overlaps import Evidence
 from .job import Camera, Job, PathFrame
-from .progress import EngineError, Progress
+from .memory import temporal
+from .memory.captured import remembering
+from .progress import EngineError, Progress, is_out_of_memory
 from .records import UNKNOWN, Condition, Geometry, Photo, PointCloud, View
 
 SEGMENT = 8
@@ -63,9 +68,11 @@ def run(folder: str | os.PathLike, progress: Progress, device: str | None = None
 
 
 def _run_stages(store: JobFolder, what: Job, device: torch.device, progress: Progress) -> None:
-    key = solve_stage(store, what, progress)
+    for name in {what.geometry.method, what.geometry.matcher} & set(models.MODELS):
+        models.find(name)  # a missing one is told at once
+    solve_stage(store, what, device, progress)
     if what.path or what.geometry.dense:
-        key = depth_stage(store, what, key, device, progress)
+        key = depth_stage(store, what, device, progress)
         key = cloud_stage(store, what, key, progress)
     if what.path:
         frames_stage(store, what, key, device, progress)
@@ -74,27 +81,37 @@ def _run_stages(store: JobFolder, what: Job, device: torch.device, progress: Pro
 # --- geometry ----------------------------------------------------------------
 
 
-def solve_stage(store: JobFolder, what: Job, progress: Progress) -> str:
-    """Photos read and upright, every camera known: cameras.json, geometry/photo-NN.npz, geometry/sparse.npz."""
+def solve_stage(store: JobFolder, what: Job, device: torch.device, progress: Progress) -> None:
+    """Photos read and upright, every camera known: cameras.json, geometry/photo-NN.npz."""
     progress.stage("cameras", "Reading photos")
     hashes = [[_hash(store, name) for name in (s.image, s.mask, s.depth)] for s in what.sources]
     described = [{**asdict(s), "image": Path(s.image).name} for s in what.sources]
-    key = key_of("cameras", __version__, hashes, described, what.geometry.max_size)
+    key = key_of("cameras", __version__, hashes, described, what.geometry.max_size, what.geometry.matcher)
     if store.is_kept("cameras", key, progress):
-        return key
-    store.begin("cameras", key, ("geometry", "undistorted", "cameras.json"))
+        return
+    store.begin("cameras", key, ("geometry/photo-*.npz", "undistorted", "cameras.json"))
     loaded = photos.load(what, store.root, progress)
     unknown = sum(photo.camera is None for photo in loaded)
     if unknown:
         progress.stage("cameras", f"Solving the cameras of {unknown} photo{'s' if unknown > 1 else ''}")
-    solved = cameras.solve_cameras(loaded, progress)
+    solved = cameras.solve_cameras(loaded, progress, evidence_of=_evidence_of(what.geometry.matcher, device))
     _store_photos(store, what, loaded, solved.photos)
-    artifacts.write_npz(store.path("geometry", "sparse.npz"), points=solved.points, colors=solved.colors)
     if not (what.path or what.geometry.dense):
         cloud = _sparse_cloud(solved.points, solved.colors)
         artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
     store.finish("cameras", key, progress)
-    return key
+
+
+def _evidence_of(matcher: str, device: torch.device):
+    """What finds the points that photos have in common (see ``solve_cameras``); a learned model is loaded when it is asked."""
+    if matcher == "sift":
+        return Evidence
+
+    def learned(shots, progress: Progress) -> Evidence:
+        net = semi_dense.load(models.find(matcher), device)
+        return semi_dense.SemiDense(shots, progress, functools.partial(semi_dense.match, net))
+
+    return learned
 
 
 def _hash(store: JobFolder, name: str | None) -> str | None:
@@ -112,10 +129,12 @@ def _store_photos(store: JobFolder, what: Job, loaded: list[Photo], solved: list
     for index, photo in enumerate(solved):
         number, original, source = before[photo.name]
         image = source.image
-        if photo.image is not original.image:  # its lens was straightened: the camera belongs to the new picture
-            image = f"undistorted/{index:02d}-{Path(source.image).stem}.png"
-            # with its mask: beside the straightened border there is no photo, for later jobs either
-            artifacts.write_png(store.path(image), np.dstack([photo.image, photo.mask.astype(np.float32)]))
+        if photo.image is not original.image or (original.turned and original.camera is None):
+            # its lens was straightened, or it was turned upright: the camera belongs to the new picture, for later jobs too
+            image, pixels = f"undistorted/{index:02d}-{Path(source.image).stem}.png", artifacts.to_uint8(photo.image)
+            # with its mask: beside the straightened border there is no photo
+            artifacts.write_png(store.path(image), np.dstack([pixels, 255 * photo.mask.astype(np.uint8)]))
+            photo = replace(photo, image=pixels * np.float32(1 / 255))  # as those later jobs will read it
         arrays = {"image": exposed(photo.image, source.exposure).astype(np.float16), "mask": photo.mask}
         if photo.depth is not None:
             arrays["depth"] = photo.depth.astype(np.float32)
@@ -150,28 +169,88 @@ def _load_cameras(path: Path) -> list[tuple[str, Camera]]:
         raise artifacts.damaged(path) from None
 
 
-def depth_stage(store: JobFolder, what: Job, key: str, device: torch.device, progress: Progress) -> str:
-    """z-depth and confidence of every photo: geometry/depth-NN.npz."""
-    key = key_of("depth", key, what.geometry.method)
+def depth_stage(store: JobFolder, what: Job, device: torch.device, progress: Progress) -> str:
+    """z-depth and confidence of every photo: geometry/depth-NN.npz.
+
+    It depends on the photos and cameras that :func:`solve_stage` stored, however these came to be known: a job whose cameras
+    were solved and a later one that is given these very cameras share it (see closeup_addon/folders.py).
+    """
+    key = key_of("depth", __version__, what.geometry.method, _stored_photos(store), _scan_inputs(store, what))
     if store.is_kept("depth", key, progress):
         return key
     progress.stage("depth", "Measuring depth")
-    names = tuple(f"geometry/depth-{i:02d}.npz" for i in range(len(what.sources)))
-    store.begin("depth", key, names)
-    loaded = load_photos(store)
-    if what.geometry.method == "stereo":
-        for photo in loaded:
-            photo.depth = None
-    if what.geometry.method == "given" and (bare := [photo.name for photo in loaded if photo.depth is None]):
-        raise EngineError(f"{bare[0]} has no depth file; give one or set the geometry's method to auto.", "no-depth")
-    points = artifacts.read_npz(store.path("geometry", "sparse.npz"), "points")["points"]
-    sparse = points if len(points) else None
-    for index, view in enumerate(stereo.estimate(loaded, device, progress, sparse=sparse)):
+    store.begin("depth", key, ("geometry/depth-*.npz", "geometry/scans.npz"))
+    for index, view in enumerate(_measured(store, what, device, progress)):
         artifacts.write_npz(
             store.path("geometry", f"depth-{index:02d}.npz"), depth=view.depth, confidence=view.confidence.astype(np.float16)
         )
     store.finish("depth", key, progress)
     return key
+
+
+def _stored_photos(store: JobFolder) -> list:
+    """The camera and the hash of every stored photo, without its name."""
+    cameras = [asdict(camera) for _, camera in _load_cameras(store.path("cameras.json"))]
+    files = [store.path("geometry", f"photo-{index:02d}.npz") for index in range(len(cameras))]
+    try:
+        return [(camera, job.sha256_of(path)) for camera, path in zip(cameras, files)]
+    except OSError as error:
+        raise artifacts.unreadable(error, store.path("geometry")) from None
+
+
+def _measured(store: JobFolder, what: Job, device: torch.device, progress: Progress) -> list[View]:
+    """The photos with their depth: given, of scans, or by stereo, as the job says."""
+    method = what.geometry.method
+    loaded = load_photos(store)
+    if method == "stereo":
+        for photo in loaded:
+            photo.depth = None
+    seen = _scanned(store, what, loaded, device, progress) if _uses_scans(what) else None
+    if method == "given":
+        for photo, scan in zip(loaded, seen or ()):
+            photo.depth = scan.depth if photo.depth is None else photo.depth
+        if bare := [photo.name for photo in loaded if photo.depth is None]:
+            raise EngineError(f"{bare[0]} has no depth file; give one or set the geometry's method to auto.", "no-depth")
+    # without the solver's points: a later job that is given the cameras would not have them, and must make the same
+    proposals = [scan.depth for scan in seen or ()]
+    if method in job.LEARNED_DEPTH:
+        proposals = _with_learned(method, loaded, proposals, device, progress)
+    views = stereo.estimate(loaded, device, progress, proposals=proposals)
+    return views if seen is None else scans.merged(views, seen, progress)
+
+
+def _with_learned(name: str, loaded: list[Photo], proposals: list, device: torch.device, progress: Progress) -> list[np.ndarray]:
+    """z-depth that a learned model proposes for every photo, but for where a scan knows it."""
+    progress.stage("depth", "Asking the depth model")
+    found = learned_depth.propose(learned_depth.load(models.find(name), device), loaded, device, progress)
+    progress.stage("depth", "Measuring depth")
+    return [np.where(scan > 0, scan, depth) for scan, depth in zip(proposals, found)] if proposals else found
+
+
+def _uses_scans(what: Job) -> bool:
+    return bool(what.scans) and what.geometry.method != "stereo"
+
+
+def _scan_inputs(store: JobFolder, what: Job) -> list:
+    """All that decides what is kept of the scans, for the stage's key; empty where they are not used."""
+    if not _uses_scans(what):
+        return []
+    return [[asdict(scan), _hash(store, scan.file)] for scan in what.scans] + [asdict(camera) for camera in _along_path(what)]
+
+
+def _along_path(what: Job) -> list[Camera]:
+    """A few of the path's cameras: they look where a scan must be kept, too."""
+    return [item.camera for item in what.path[:: max(1, len(what.path) // 8)]]
+
+
+def _scanned(store: JobFolder, what: Job, loaded: list[Photo], device: torch.device, progress: Progress) -> list[scans.Seen]:
+    """The scans as the photos see them; geometry/scans.npz keeps them for the cloud."""
+    progress.stage("depth", "Reading scans")
+    cameras = [photo.camera for photo in loaded]
+    found = scans.load(what.scans, store.root, [*cameras, *_along_path(what)], progress)
+    artifacts.write_npz(store.path("geometry", "scans.npz"), **vars(found))
+    progress.stage("depth", "Measuring depth")
+    return scans.seen_from(found, cameras, device)
 
 
 def load_views(store: JobFolder) -> list[View]:
@@ -191,10 +270,20 @@ def cloud_stage(store: JobFolder, what: Job, key: str, progress: Progress) -> st
         return key
     progress.stage("cloud", "Fusing the point cloud")
     store.begin("cloud", key, ("cloud.ply",))
-    cloud = fusion.fuse(_trusted(load_views(store), FUSED_CONFIDENCE), what.geometry.cloud_points)
+    views = _trusted(load_views(store), FUSED_CONFIDENCE)
+    cloud = fusion.fuse(views, what.geometry.cloud_points, _stored_scan(store) if _uses_scans(what) else None)
     artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
     store.finish("cloud", key, progress)
     return key
+
+
+def _stored_scan(store: JobFolder) -> PointCloud:
+    """What :func:`depth_stage` kept of the scans, as far as it has colours."""
+    path = store.path("geometry", "scans.npz")
+    try:
+        return scans.coloured(scans.Points(**artifacts.read_npz(path, "points", "colors", "coloured")))
+    except (TypeError, ValueError, IndexError):
+        raise artifacts.damaged(path) from None
 
 
 def _trusted(views: list[View], floor: float) -> list[View]:
@@ -247,18 +336,34 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
 
 
 def _make_segment(store, what, segment, warper, views, backend, progress, done) -> None:
+    """The segment's frames at once; where the memory is too small for that, one half of them after the other."""
+    try:
+        return _make_frames(store, what, segment, warper, views, backend, progress, done)
+    except (RuntimeError, MemoryError, EngineError) as error:
+        if len(segment) == 1 or not is_out_of_memory(error):
+            raise
+    progress.warn(f"The memory is too small for {len(segment)} frames at once; fewer are made at a time.")
+    half = len(segment) // 2
+    for part, before in ((segment[:half], done), (segment[half:], done + half)):
+        _make_segment(store, what, part, warper, views, backend, progress, before)
+    return None
+
+
+def _make_frames(store, what, segment, warper, views, backend, progress, done) -> None:
     """Condition frames, then generated frames, each stored as soon as it stands."""
     conditions = []
     for index, item in enumerate(segment):
-        condition = warper.condition(item.camera)
+        condition = remembering(warper, item.camera)
         condition.references = views
         _store_condition(store, item, condition)
         conditions.append(condition)
         progress.step(done + 0.5 * (index + 1), len(what.path))
     frames = backend.generate(conditions, what.generator, progress)
-    for item, condition, frame in zip(segment, conditions, frames):
+    for number, (item, condition, frame) in enumerate(zip(segment, conditions, frames), done):
         target = _frame_path(store, what, item)
         if not target.exists():
+            if number > 0 and not backend.steady:
+                frame = temporal.steadied(frame, condition, _shown(store, what, what.path[number - 1]))
             artifacts.write_depth(store.path("depth", f"{item.frame:04d}.exr"), condition.depth)
             known = passes.of_frame(condition, _level(condition)) if what.output.format == "exr" else None
             artifacts.write_frame(target, frame, known)
@@ -289,12 +394,17 @@ def _is_stored(store: JobFolder, what: Job, item: PathFrame) -> bool:
     return _frame_path(store, what, item).exists()
 
 
-def _stored_view(store: JobFolder, what: Job, item: PathFrame) -> View | None:
-    """What the frame shows that no photo did, as a view for the segments to come; read from its files, as a resumed run does."""
-    level = artifacts.read_indices(store.path("provenance", f"{item.frame:04d}.png"))
-    frame = artifacts.read_frame(_frame_path(store, what, item))
+def _shown(store: JobFolder, what: Job, item: PathFrame) -> temporal.Shown:
+    """A finished frame, read from its files, as a resumed run does."""
     depth = artifacts.read_depth(store.path("depth", f"{item.frame:04d}.exr"))
-    return memory.generated_view(f"frame {item.frame}", item.camera, frame, depth, level == 0)
+    return temporal.Shown(item.camera, artifacts.read_frame(_frame_path(store, what, item)), depth)
+
+
+def _stored_view(store: JobFolder, what: Job, item: PathFrame) -> View | None:
+    """What the frame shows that no photo did, as a view for the segments to come."""
+    level = artifacts.read_indices(store.path("provenance", f"{item.frame:04d}.png"))
+    shown = _shown(store, what, item)
+    return memory.generated_view(f"frame {item.frame}", item.camera, shown.frame, shown.depth, level == 0)
 
 
 def _report(store: JobFolder, what: Job, device: torch.device, progress: Progress, seconds: float) -> dict:

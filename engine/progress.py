@@ -19,9 +19,9 @@ class EngineError(Exception):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: Python's own error, or what PyTorch, OpenCV and graphics drivers say of it."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in said for words in _OUT_OF_MEMORY)
+    """Whether memory ran out: Python's own error, ours, or what PyTorch, OpenCV and graphics drivers say of it."""
+    known = isinstance(error, MemoryError) or (isinstance(error, EngineError) and error.code == "memory")
+    return known or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "insufficient memory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,8 @@ SKY = np.float32(np.inf)
 """z-depth of a pixel that is known to be sky or infinitely far."""
 UNKNOWN = np.float32(0.0)
 """z-depth of a pixel about which nothing is known."""
+CAPTURED = 8
+"""Planes of one captured view as a frame sees it: rgb 3, score, visible, resolution, parallax, phase."""
 
 
 @dataclass
@@ -20,7 +23,8 @@ class Photo:
 
     name: unique, for messages. image: (H, W, 3) float32, sRGB-coded, 0..1, upright. mask: (H, W) bool, where it may be used.
     camera: of the same size as image, None when it must be solved. depth: (H, W) float32 z-depth given by the user, or None.
-    focal_35mm: 35 mm equivalent focal length (mm) from the job or EXIF, None when unknown.
+    focal_35mm: 35 mm equivalent focal length (mm) from the job or EXIF, None when unknown. turned: the file holds it otherwise,
+    and EXIF tells how, which not every program heeds.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Photo:
     camera: Camera | None = None
     depth: np.ndarray | None = None
     focal_35mm: float | None = None
+    turned: bool = False
 
 
 @dataclass
@@ -84,7 +89,8 @@ class Condition:
     so at 1/2**(n-1) of the resolution. depth: (H, W) float32 z-depth, SKY = inf; smooth in holes. confidence: (H, W) float32,
     0..1, 0 in holes. source: (H, W) int16 index into the views, -1 in holes. global_rgb, global_depth: the fused cloud
     projected into the same camera (global structure guidance), 0 where it says nothing. references: the views retrieved
-    for this segment (global scene memory).
+    for this segment (global scene memory). captured: what the best of them say at this frame's pixels, (K, CAPTURED, H, W)
+    float16, see :mod:`engine.memory.captured`; looked up when asked for. None: the condition is all there is.
     """
 
     camera: Camera
@@ -96,3 +102,4 @@ class Condition:
     global_rgb: np.ndarray
     global_depth: np.ndarray
     references: list[View] = field(default_factory=list)
+    captured: Callable[[], np.ndarray] | None = None

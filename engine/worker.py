@@ -1,7 +1,7 @@
 """``serve``: the process Blender talks to, one JSON line at a time (:mod:`engine.protocol`).
 
-stdout belongs to the protocol: what libraries print goes to stderr. When stdin ends, the
-process ends, whatever it is doing; every artifact is written atomically, so nothing is lost.
+stdout belongs to the protocol: what libraries print goes to stderr. When stdin ends, the process ends, whatever it is
+doing; every artifact is written atomically, so nothing is lost. A worker that is to outlive Blender finishes its job first.
 """
 
 from __future__ import annotations
@@ -38,11 +38,19 @@ MAX_SENTENCE = 2000
 class Worker:
     """Reads requests on one thread, tells on another that it lives; jobs and previews run on the main thread, one at a time."""
 
-    def __init__(self, requests: BinaryIO, events: BinaryIO, device: str | None = None, idle: float = IDLE_SECONDS):
+    def __init__(
+        self,
+        requests: BinaryIO,
+        events: BinaryIO,
+        device: str | None = None,
+        idle: float = IDLE_SECONDS,
+        outlive: bool = False,
+    ):
         self._requests = requests
         self._events = events
         self._device = device
         self._idle = idle
+        self._outlive = outlive
         self._inbox = Inbox()
         self._previewer: Previewer | None = None
         self._cancelled: set[int] = set()
@@ -51,14 +59,23 @@ class Worker:
         self._job: tuple[int | None, Progress] | None = None
 
     def send(self, event: dict) -> None:
-        """One event; when nobody listens any more, the worker ends."""
-        if event["event"] in {"error", "no_preview"}:
-            say(f"error {event['code']}: {event['message']}")
+        """One event; nobody listens any more when that fails."""
         try:
+            if event["event"] in {"error", "no_preview"}:
+                say(f"error {event['code']}: {event['message']}")
             with self._sending:
                 write_line(self._events, event)
         except (OSError, ValueError):
+            self.left_alone()
+
+    def left_alone(self) -> None:
+        """Blender has gone, and did not say quit: the end, after the job that runs where that is wished."""
+        if not (self._outlive and self._job) or self._ended.is_set():
             os._exit(0)
+        self._inbox.close()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2, self._events.fileno()):  # libraries may print what they like
+            os.dup2(nowhere, descriptor)
 
     def serve(self) -> None:
         """Until stdin ends, a quit request arrives or nobody has asked for anything in a long while."""
@@ -108,6 +125,9 @@ class Worker:
             if len(buffer) > protocol.MAX_LINE:
                 self.send(_error("protocol", "A request is too long."))
                 break
+        if self._outlive and self._job and not self._ended.is_set():
+            self.left_alone()
+            return
         self._ended.set()
         self._inbox.close()
         time.sleep(EXIT_GRACE)
@@ -252,13 +272,13 @@ def claim_stdout() -> BinaryIO:
     return stream
 
 
-def serve(device: str | None, idle: float) -> None:
-    """The whole life of a worker: never longer than its parent's."""
+def serve(device: str | None, idle: float, outlive: bool = False) -> None:
+    """The whole life of a worker: never longer than its parent's, or than the job during which that ended (outlive)."""
     parent = os.getppid()
-    lifeline.hold(parent)
+    worker = Worker(sys.stdin.buffer, claim_stdout(), device, idle, outlive)
+    lifeline.hold(parent, worker.left_alone, at_once=not outlive)
     faulthandler.enable()
-    events = claim_stdout()
     say(f"engine {__version__} starts (process {os.getpid()})")
-    Worker(sys.stdin.buffer, events, device, idle).serve()
+    worker.serve()
     sys.stderr.flush()
     os._exit(0)  # without waiting for threads of libraries: Blender is gone or said quit

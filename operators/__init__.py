@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bpy
 
-from . import align, diagnostics, engine, exchange, generate, move, outputs, photos, presets, preview, shots
+from . import align, diagnostics, engine, exchange, generate, move, outputs, photos, presets, preview, scans, shots
 
 CLASSES = (
     *generate.CLASSES,
     *photos.CLASSES,
     *align.CLASSES,
     *exchange.CLASSES,
+    *scans.CLASSES,
     *move.CLASSES,
     *preview.CLASSES,
     *shots.CLASSES,

@@ -154,7 +154,9 @@ class CLOSEUP_OT_cancel_engine(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only while something runs."""
-        return installation.state.running and not installation.state.stop.is_set()
+        if not installation.state.running:
+            return grey(cls, "Nothing is running")
+        return not installation.state.stop.is_set() or grey(cls, "It is being stopped")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask it to stop."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import FloatProperty, IntProperty, StringProperty
 
-from ..closeup_addon import api, gather
+from ..closeup_addon import api, gather, preferences
 from ..closeup_addon.errors import CloseUpError
 from ..closeup_addon.jobs import queue
 from ..closeup_addon.languages import iface
@@ -18,7 +18,18 @@ _FRESH = {"SKIP_SAVE"}
 def _can_begin(cls, context: bpy.types.Context) -> bool:
     if not gather.count_photos(context.scene)[0]:
         return grey(cls, "There are no photos; add some, or give cameras photos as background images")
-    return needs_engine(cls)
+    return needs_engine(cls) and _has_models(cls, context)
+
+
+def _has_models(cls, context: bpy.types.Context) -> bool:
+    """Scripts may name other models than the panel."""
+    if bpy.app.background:
+        return True
+    try:
+        preferences.check_models(context.scene.closeup.models())
+    except CloseUpError as error:
+        return grey(cls, str(error))
+    return True
 
 
 def _can_make_frames(cls, context: bpy.types.Context) -> bool:
@@ -64,6 +75,13 @@ class _Job:
         min=0,
     )
 
+    geometry: StringProperty(
+        options=_FRESH,
+        name="Depth",
+        description="auto, stereo (measure it, also where it is given), given, or a learned model; empty: the panel's",
+    )
+    matcher: StringProperty(options=_FRESH, name="Matching", description="sift or a learned model; empty: the panel's")
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Grey, with the reason, until there are photos and an engine."""
@@ -77,6 +95,8 @@ class _Job:
             "folder": folder,
             "focal_35mm": self.focal_35mm or None,
             "max_size": self.max_size or None,
+            "geometry": self.geometry or None,
+            "matcher": self.matcher or None,
             "block": bpy.app.background,
         }
 
@@ -111,9 +131,6 @@ class CLOSEUP_OT_generate(_Job, bpy.types.Operator):
     steps: IntProperty(options=_FRESH, name="Steps", description="Passes of the generator; 0: the panel's", default=0, min=0)
     backend: StringProperty(options=_FRESH, name="Generator", description="embedded or none; empty: the panel's")
     output: StringProperty(options=_FRESH, name="Format", description="png or exr; empty: the panel's")
-    geometry: StringProperty(
-        options=_FRESH, name="Depth", description="auto, stereo (measure it, also where it is given) or given; empty: auto"
-    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -134,7 +151,6 @@ class CLOSEUP_OT_generate(_Job, bpy.types.Operator):
             steps=self.steps or None,
             backend=self.backend or None,
             output=self.output or None,
-            geometry=self.geometry or "auto",
             **self.given(),
         )
         return self.told(shot)

@@ -49,8 +49,8 @@ class CLOSEUP_OT_add_move(bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """From the panel: with its settings."""
         settings = context.scene.closeup
-        self.target, self.zoom, self.arc = settings.move_target, settings.move_zoom, settings.move_arc
-        self.frames, self.ease = settings.move_frames, settings.move_ease
+        self.target, self.zoom, self.distance = settings.move_target, settings.move_zoom, settings.move_distance
+        self.arc, self.frames, self.ease = settings.move_arc, settings.move_frames, settings.move_ease
         return self.execute(context)
 
     @reported

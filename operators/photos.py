@@ -278,7 +278,7 @@ class CLOSEUP_OT_remove_photo(bpy.types.Operator):
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """Only when the list has one."""
-        return len(context.scene.closeup.photos) > 0
+        return len(context.scene.closeup.photos) > 0 or grey(cls, "The list is empty")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Remove it."""

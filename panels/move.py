@@ -25,7 +25,10 @@ class CLOSEUP_PT_move(Panel, bpy.types.Panel):
         row = column.row(align=True)
         row.prop(settings, "move_target")
         row.operator("closeup.pick_target", text="", icon="EYEDROPPER")
-        for name in ("move_zoom", "move_arc", "move_frames", "move_ease"):
+        zoom = column.row(align=True)
+        zoom.active = settings.move_distance == 0.0
+        zoom.prop(settings, "move_zoom")
+        for name in ("move_distance", "move_arc", "move_frames", "move_ease"):
             column.prop(settings, name)
         layout.operator("closeup.add_move", icon="CON_FOLLOWPATH")
         _draw_preview(layout, context)

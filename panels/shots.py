@@ -163,8 +163,9 @@ class CLOSEUP_PT_cloud(Panel, bpy.types.Panel):
 
 def describe(record: Record, state: str) -> str:
     """State, frames, seed, date and time taken, in one line."""
-    whole = record.made == record.frames
-    made = iface("{} frames", record.frames) if whole else iface("{} of {} frames", record.made, record.frames)
+    shot = queue.running(record.folder)
+    count = max(record.made, len(shot.frames)) if shot else record.made  # the record is written when the shot ends
+    made = iface("{} frames", record.frames) if count == record.frames else iface("{} of {} frames", count, record.frames)
     parts = [iface(_WORDS[state]), made if record.frames else iface("cameras only")]
     if record.frames:
         parts.append(iface("seed {}", record.seed))

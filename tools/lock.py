@@ -75,9 +75,11 @@ def write(name: str, what: str, packages: list[dict]) -> None:
 
 
 def known(name: str, version: str) -> dict:
-    """What tools/torch_wheels.toml has of a build of this version of torch; nothing when it does not know it."""
+    """What tools/torch_wheels.toml has of a build where torch of a version is asked for, which need not be the wheel's own."""
     table = tomllib.loads(KNOWN.read_text(encoding="utf-8"))
-    return table["wheels"].get(name, {}) if table["version"] == version else {}
+    wheel = {"version": table["version"], **table["wheels"].get(name, {})}
+    stale = wheel["version"] == table["version"] != version
+    return wheel if "sha256" in wheel and not stale else {}
 
 
 def of_build(uv: str, name: str, build: str, asked: str, pins: str, version: str, python: str) -> list[dict]:
@@ -92,15 +94,16 @@ def of_build(uv: str, name: str, build: str, asked: str, pins: str, version: str
     if not wheel:
         return []
     file = {"hashes": {"sha256": wheel["sha256"]}, "size": wheel.get("bytes", 0)}
-    torch = {"name": "torch", "version": f"{version}+{build}", "wheels": [file]}
+    torch = {"name": "torch", "version": f"{wheel['version']}+{build}", "wheels": [file]}
     return [torch, *resolve(uv, "\n".join([pins, *wheel["needs"]]), system, python)]
 
 
 def check_known(name: str, torch: dict) -> None:
     """End when PyTorch's index has another wheel than tools/torch_wheels.toml says."""
     hashes = {wheel["hashes"]["sha256"] for wheel in torch["wheels"]}
-    wanted = known(name, torch["version"].partition("+")[0]).get("sha256")
-    if wanted and wanted not in hashes:
+    version = torch["version"].partition("+")[0]
+    wheel = known(name, version)
+    if wheel and wheel["version"] == version and wheel["sha256"] not in hashes:
         raise SystemExit(f"tools/torch_wheels.toml: PyTorch's index has another torch for {name}; find out why, then correct it.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 
 from . import accelerator, bootstrap, check, home_folder, packages, places, plan, settings, state
@@ -21,6 +22,8 @@ from .state import State
 
 MIXED = "mixed"
 """Torch's build while one is exchanged for another: packages of either may be there."""
+WARM_UP_SECONDS = 300.0
+"""What compiling ahead may take; half a minute is usual."""
 
 
 def install(home: Path, root: Path, reporter: Reporter, options: Options = Options(), repair: bool = False) -> None:  # noqa: B008
@@ -46,7 +49,7 @@ def verify(home: Path, root: Path, reporter: Reporter) -> State:
         damaged = packages.damaged(home / places.ENGINE, deep=True, pause=lambda: _stop_if(reporter))
         reporter.progress(0.7, "Starting the engine")
         env = settings.clean_environment()
-        finding = check.interpreter(places.python_of(home), root, Programs(home, reporter, lock), env, exact=True)
+        finding = check.interpreter(places.python_of(home), root, Programs(home, reporter, lock), env, known.build)
         known.problems = [f"Files of {package.name} are missing or changed." for package in damaged]
         known.problems += finding.problems
         known.found = {**finding.found, "notes": list(finding.notes)}
@@ -112,6 +115,8 @@ class _Installation:
             places.delete(self.venv)
             self._drop_cache()
             finding = self._make()
+        if finding.found.get("device") == "cpu" and not finding.problems:
+            self._warm_up()
         self._finish(finding)
 
     def _note_locks(self) -> None:
@@ -141,7 +146,7 @@ class _Installation:
         self._write("incomplete", "check")
         self.reporter.progress(0.95, "Starting the engine")
         self.reporter.line("Checking the engine")
-        return check.interpreter(self.python, self.root, self.programs, settings.clean_environment(), exact=True)
+        return check.interpreter(self.python, self.root, self.programs, settings.clean_environment(), self.plan.build)
 
     def _make_python(self) -> None:
         """The virtual environment; one whose interpreter does not start is made again."""
@@ -202,6 +207,22 @@ class _Installation:
     def _drop_cache(self) -> None:
         """Downloads are kept until the end, for an installation that is interrupted; never those of the user's own cache."""
         places.delete(self.home / places.CACHE)
+
+    def _warm_up(self) -> None:
+        """Compile the loops for the CPU now rather than in the first job; where it fails, that job does it."""
+        self._write("incomplete", "warm-up")
+        self.reporter.progress(0.96, "Compiling for this processor")
+        self.reporter.line("Compiling for this processor")
+        programs, late = Programs(self.root, self.reporter), time.monotonic() + WARM_UP_SECONDS
+
+        def watch() -> None:
+            if time.monotonic() > late:
+                raise InstallError(f"it took longer than {WARM_UP_SECONDS:.0f} seconds")
+
+        try:
+            programs.run([self.python, "-m", "engine", "warm-up"], "it failed", settings.clean_environment(), tick=watch)
+        except InstallError as error:
+            self.reporter.line(f"The first job will compile it instead: {str(error).partition(';')[0]}")
 
     def _finish(self, finding: check.Finding) -> None:
         self.state.note = self.plan.note(finding.found.get("device", ""))

@@ -9,7 +9,8 @@ engine/locks/ holds, made by ``python build.py lock``::
     linux-x86_64-cu126-needs.txt  and what it needs of the public index
     windows-x86_64…, macos-arm64…
 
-A build that has no lock file of its own comes from PyTorch's index, by version.
+A build's lock file may have another version of torch than requirements.txt, which the engine runs with too. A build that has
+no lock file comes from PyTorch's index, by version.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _KINDS = {
 }
 """The accelerators that torch has builds for; macOS has one for both."""
 _WHEELS = {"linux-x86_64": r"manylinux.*x86_64", "windows-x86_64": "win_amd64", "macos-arm64": r"macosx_.*(arm64|universal2)"}
-_GUESSES = {"cpu": 200, "cu126": 900, "cu130": 2000, "rocm7.2": 6600, "xpu": 2500}
-"""Megabytes of torch, with what it needs, where no lock file tells; OTHER_GUESS for a build that only UV_TORCH_BACKEND names."""
+_GUESSES = {"cpu": 200, "cu126": 900, "cu130": 2000, "rocm7.2": 6600, "xpu": 1300}
+"""Megabytes of torch, where no lock file tells; OTHER_GUESS for a build that only UV_TORCH_BACKEND names."""
 OTHER_GUESS = 2000
 UNPACKED = 4
 """How many times larger packages are on the disk than on the way to it."""
@@ -137,10 +138,13 @@ def locks_fingerprint(root: Path) -> str:
     return digest.hexdigest()
 
 
-def requirements(root: Path) -> dict[str, str]:
-    """The packages that the engine itself asks for, with their versions."""
-    path = Path(root) / "engine" / "requirements.txt"
-    return {pin.name: pin.version for pin in read_lock(path)}
+def requirements(root: Path, name: str = "", build: str = "") -> dict[str, str]:
+    """The packages that the engine itself asks for, with their versions; torch's as the lock file of a system's build has it."""
+    folder = Path(root) / "engine"
+    asked = {pin.name: pin.version for pin in read_lock(folder / "requirements.txt")}
+    lock = folder / "locks" / f"{name}-{build}.txt"
+    torch = [pin.version.partition("+")[0] for pin in read_lock(lock) if pin.name == "torch"] if lock.exists() else []
+    return {**asked, "torch": torch[0]} if torch else asked
 
 
 def read_lock(path: Path) -> tuple[Pin, ...]:
@@ -155,8 +159,7 @@ def read_lock(path: Path) -> tuple[Pin, ...]:
 
 def _torch(root: Path, name: str, accelerator: Accelerator, env: Mapping[str, str]) -> tuple[str, list[Step]]:
     """Which build of torch, and the calls that install it: a wheel in a local folder decides, then a mirror, then we."""
-    version = requirements(root)["torch"]
-    wheel = _local_torch(version, name, accelerator.build, env)
+    wheel = _local_torch(root, name, accelerator.build, env)
     asked = env.get("UV_TORCH_BACKEND", "auto")
     public = PUBLIC_BUILDS[name]
     if wheel is not None:
@@ -174,7 +177,8 @@ def _torch(root: Path, name: str, accelerator: Accelerator, env: Mapping[str, st
         more = [_locked("PyTorch's libraries", needs)] if needs.exists() else []
         return build, [_locked("PyTorch", lock, *backend), *more]
     if wheel is not None:
-        return build, [Step("PyTorch", (str(wheel),), (Pin("torch", f"{version}+{build}", wheel.stat().st_size),))]
+        return build, [Step("PyTorch", (str(wheel),), (Pin("torch", wheel.name.split("-")[1], wheel.stat().st_size),))]
+    version = requirements(root)["torch"]
     return build, [Step("PyTorch", (f"torch=={version}", *backend), (Pin("torch", f"{version}+{build}", 0),))]
 
 
@@ -195,12 +199,17 @@ def _is_locked(wheel: Path, lock: Path) -> bool:
     return any(pin.name == "torch" and pin.bytes == wheel.stat().st_size for pin in read_lock(lock))
 
 
-def _local_torch(version: str, name: str, build: str, env: Mapping[str, str]) -> Path | None:
-    """A wheel of torch in a local folder: rather that of the wanted build, else any."""
-    tags = f"cp{PYTHON_VERSION.replace('.', '')}-cp{PYTHON_VERSION.replace('.', '')}-{_WHEELS[name]}"
-    fits = re.compile(rf"torch-{re.escape(version)}(\+[\w.]+)?-{tags}\.whl")
+def _local_torch(root: Path, name: str, build: str, env: Mapping[str, str]) -> Path | None:
+    """A wheel of torch in a local folder, of its build's version: rather that of the wanted build, else any."""
+    python = f"cp{PYTHON_VERSION.replace('.', '')}"
+    fits = re.compile(rf"torch-([\d.]+)(\+[\w.]+)?-{python}-{python}-{_WHEELS[name]}\.whl")
+
+    def is_ours(path: Path) -> bool:
+        hit = fits.fullmatch(path.name)
+        return bool(hit) and hit[1] == requirements(root, name, _label(path) or PUBLIC_BUILDS[name])["torch"]
+
     found = [path for folder in settings.local_folders(env) for path in sorted(folder.glob("torch-*.whl"))]
-    wheels = [path.absolute() for path in found if fits.fullmatch(path.name)]
+    wheels = [path.absolute() for path in found if is_ours(path)]
     return min(wheels, key=lambda path: (_label(path) or PUBLIC_BUILDS[name]) != build, default=None)
 
 

@@ -153,13 +153,11 @@ def plane(source: Source, cell: Cell) -> tuple[Tensor, Tensor, Tensor]:
 @dataclass
 class Hit:
     """Where rays meet one source's surface; (N,) each. t: z-depth in the target. weight: 0 where they miss, else how well the
-    source measures the surface there. confidence: the source's own, 0 where they miss. past: how surely the source sees through
-    the point to something farther (a vote against it)."""
+    source measures the surface there. confidence: the source's own, 0 where they miss."""
 
     t: Tensor
     weight: Tensor
     confidence: Tensor
-    past: Tensor
 
 
 def intersect(source: Source, target: Camera, rays: Rays, t: Tensor) -> Hit:
@@ -173,16 +171,16 @@ def intersect(source: Source, target: Camera, rays: Rays, t: Tensor) -> Hit:
         along = nx * line.b[0] + ny * line.b[1] + nz * line.b[2]
         facing = 1 - (nx * a[0] + ny * a[1] + nz * a[2])
         ok = (cell.matched > 0) & (along > 1e-20) & (facing > 0)
-        moved = torch.where(ok, facing / torch.where(ok, along, torch.ones_like(along)), t)
-        moved = torch.minimum(torch.maximum(moved, start / MAX_STEP), start * MAX_STEP)
-        change = (moved / t - 1).abs()
-        t = moved
+        meets = torch.where(ok, facing / torch.where(ok, along, torch.ones_like(along)), t)
+        # Measured before it is kept in bounds: a ray that would go on is not there yet.
+        change = (meets / t - 1).abs()
+        t = torch.minimum(torch.maximum(meets, start / MAX_STEP), start * MAX_STEP)
     hit = ok & (cell.matched >= 0.5) & (change < 0.02)
     confidence = source.confidence[cell.nearest].float()
     # cos of the angle of incidence: n·X = 1, so 1 / (|n| |X|).
     frontal = torch.rsqrt(((nx * nx + ny * ny + nz * nz) * (1 + _off_axis(source, cell))).clamp(min=1e-30)) / cell.z
     weight = torch.where(hit, confidence * frontal.clamp(0.05, 1) / cell.z.clamp(min=1e-12), torch.zeros_like(t))
-    return Hit(t, weight * source.camera.fx, torch.where(hit, confidence, torch.zeros_like(t)), sees_past(source, line.at(t)))
+    return Hit(t, weight * source.camera.fx, torch.where(hit, confidence, torch.zeros_like(t)))
 
 
 def _off_axis(source: Source, cell: Cell) -> Tensor:

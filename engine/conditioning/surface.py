@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..job import Camera
 from .fill import dilate_max, dilate_min, fill_depth
-from .lookup import Rays, intersect
+from .lookup import Hit, Rays, intersect, line_of, sees_past
 from .source import Source
 from .splat import Points, halve, join, project_source, splat, unpack
 from .suppress import REACH, leaked
@@ -21,6 +21,11 @@ from .suppress import REACH, leaked
 MAX_LEVELS = 7
 COVER = 0.6
 """A coarse cell is filled by a point whose footprint spans at least this share of it."""
+NEAR = 0.02
+"""A hit so far (relative) from the guess counts half."""
+SURE = 8
+"""Power of a source's confidence that says how sure its surface is to be the front one: given depth is, stereo's halos
+are not."""
 AGREE = 0.03
 """Sources whose surfaces lie within this (relative) of the best one's are blended."""
 EDGE = 0.03
@@ -144,23 +149,44 @@ class Solution:
 
 def solve(sources: list[Source], target: Camera, rays: Rays, guess: Tensor) -> Solution:
     """Intersect rays with every source's surface near a guess, and agree on one depth: that of the source which measures it best,
-    blended with those that agree."""
+    blended with those that agree.
+
+    A source whose surface is hidden there, or ends there, meets another one far from the guess: the surer any source is of the
+    near one, the less that counts. Whether sources see past is asked where they agreed; as far as the surest of these is unsure,
+    where each one's own ray slipped to instead.
+    """
     hits = [intersect(source, target, rays, guess) for source in sources]
-    best, t = torch.zeros_like(guess), guess
+    best, most, t = torch.zeros_like(guess), torch.zeros_like(guess), guess
+    doubt = _doubt(hits, guess)
     for hit in hits:
-        better = hit.weight > best
+        value = hit.weight * torch.maximum(1 / (1 + ((hit.t / guess - 1) / NEAR) ** 2), doubt)
+        better = value > best
         t = torch.where(better, hit.t, t)
-        best = torch.where(better, hit.weight, best)
-    total, mean = torch.zeros_like(guess), torch.zeros_like(guess)
-    support, against = torch.zeros_like(guess), torch.zeros_like(guess)
+        most = torch.where(better, hit.weight, most)
+        best = torch.where(better, value, best)
+    total, mean, support = torch.zeros_like(guess), torch.zeros_like(guess), torch.zeros_like(guess)
+    doubt = _doubt(hits, t)
     for hit in hits:
-        weight = torch.where((hit.t - t).abs() <= AGREE * t, hit.weight / best.clamp(min=1e-30), torch.zeros_like(t)) ** 2
+        weight = torch.where((hit.t - t).abs() <= AGREE * t, hit.weight / most.clamp(min=1e-30), torch.zeros_like(t)) ** 2
         total += weight
         mean += weight * hit.t
         support += torch.where(weight > 0, hit.confidence, torch.zeros_like(t))
-        against += hit.past
     t = torch.where(total > 0, mean / total.clamp(min=1e-30), t)
+    doubt = torch.where(total > 0, doubt, torch.zeros_like(doubt))
+    against = torch.zeros_like(guess)
+    for source, hit in zip(sources, hits):
+        line = line_of(source, target, rays)
+        against += torch.lerp(sees_past(source, line.at(t)), sees_past(source, line.at(hit.t)), doubt)
     return Solution(t, support, against)
+
+
+def _doubt(hits: list[Hit], t: Tensor) -> Tensor:
+    """(N,) 0..1: what the surest of the sources that hit a surface at depth t leaves open."""
+    doubt = torch.ones_like(t)
+    for hit in hits:
+        here = (hit.t - t).abs() <= AGREE * t
+        doubt = torch.where(here, torch.minimum(doubt, 1 - hit.confidence**SURE), doubt)
+    return doubt
 
 
 @dataclass
@@ -233,12 +259,14 @@ def _settle(result: Surface, sources: list[Source], target: Camera, rays: Rays, 
 
 
 def _try(result: Surface, sources: list[Source], target: Camera, rays: Rays, guess: Tensor, where: Tensor) -> None:
-    """Take another hypothesis at the pixels ``where`` it holds."""
+    """Take another hypothesis, of the pixels ``where``, at those it holds at and is nearer or better supported at than before."""
     index = where.nonzero()[:, 0]
     if not len(index):
         return
     other = solve(sources, target, rays[index], guess[index])
-    index, keep = index[other.found], other.found
+    better = (other.t < result.t[index]) | (other.support > result.support[index])
+    keep = other.found & (~result.found[index] | better)
+    index = index[keep]
     result.t[index] = other.t[keep]
     result.found[index] = True
     result.support[index] = other.support[keep]

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from ..job import GeneratorSettings, sha256_of
 from ..progress import EngineError, Progress, is_out_of_memory
-from ..records import Condition
+from ..records import CAPTURED, Condition
 from .interface import put_back
 from .model import MULTIPLE, BridgeUNet, network_inputs, sample
 
 WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
-SHA256 = "ebad01993825bf0e84a356c71502d0e7c6dcf89fb64e00a3ec0db17c7ec9390b"
+SHA256 = "811503bb39644c8613f1f6b849b234c93daca114b7050d17b0522d834e1d92fa"
 """Of the shipped weights; others under their name are refused."""
 TILE_PIXELS = 2 * 1024 * 1024
 """A frame larger than this goes through the network in tiles: about 1 GB of memory each."""
@@ -33,6 +33,7 @@ class EmbeddedBackend:
     """Frames by :class:`.model.BridgeUNet`. ``weights`` defaults to the shipped ones; see docs/model-card.md."""
 
     name = "embedded"
+    steady = False
 
     def __init__(self, device: torch.device, weights: Path = WEIGHTS):
         self.device = torch.device(device)
@@ -53,10 +54,11 @@ class EmbeddedBackend:
         budget = TILE_PIXELS
         while True:
             try:
-                inputs = [_padded(x, self.device) for x in condition_tensors(condition)]
+                inputs = [padded(x, self.device) for x in condition_tensors(condition)]
+                captured = padded(captured_tensor(condition), self.device)
                 noise = seeded_noise(inputs[0].shape[-2:], settings.seed).to(self.device)
                 net = tiled(self.net, budget, progress.check)
-                frame = sample(net, *network_inputs(*inputs), noise, settings.steps, progress.check)
+                frame = sample(net, *network_inputs(*inputs), captured, noise, settings.steps, progress.check)
                 break
             except (RuntimeError, MemoryError) as error:  # torch has an error of its own for graphics cards only
                 if not is_out_of_memory(error):
@@ -79,7 +81,15 @@ def condition_tensors(condition: Condition) -> list[Tensor]:
     return [x.permute(2, 0, 1)[None] if x.ndim == 3 else x[None, None] for x in tensors]
 
 
-def _padded(x: Tensor, device: torch.device) -> Tensor:
+def captured_tensor(condition: Condition) -> Tensor:
+    """(1, K * CAPTURED, H, W) float16: the captured views of a condition; where it has none, one that sees nothing."""
+    views = condition.captured() if condition.captured else ()
+    if not len(views):
+        return torch.zeros(1, CAPTURED, *condition.level.shape, dtype=torch.float16)
+    return torch.from_numpy(views.reshape(1, -1, *condition.level.shape))
+
+
+def padded(x: Tensor, device: torch.device) -> Tensor:
     """Repeat the last row and column up to the next multiple that the network takes."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate").to(device)
@@ -124,17 +134,17 @@ def spans(length: int, tile: int) -> list[Span]:
 def tiled(net: Callable, budget: int, check: Callable[[], None]) -> Callable:
     """``net`` on tiles of at most ``budget`` pixels, blended; ``check`` is called before each."""
 
-    def call(x_t: Tensor, time: Tensor, condition: Tensor, projection: Tensor) -> Tensor:
+    def call(x_t: Tensor, time: Tensor, *known: Tensor) -> Tensor:
         height, width = x_t.shape[-2:]
         if height * width <= budget:
-            return net(x_t, time, condition, projection)
+            return net(x_t, time, *known)
         side = max(SMALLEST_TILE, int(budget**0.5) // MULTIPLE * MULTIPLE)
         result = torch.zeros_like(x_t)
         for rows in spans(height, side):
             for columns in spans(width, side):
                 check()
                 y, x = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
-                part = net(x_t[..., y, x], time, condition[..., y, x], projection[..., y, x])
+                part = net(x_t[..., y, x], time, *(picture[..., y, x] for picture in known))
                 result[..., y, x] += part * (rows.weight[:, None] * columns.weight).to(part.device)
         return result
 

@@ -11,19 +11,21 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..job import GeneratorSettings
 from ..progress import EngineError, Progress
 from ..records import Condition
+from .model import box_mean
 
 
 class Backend(Protocol):
-    """A generator of frames. ``name``: as in ``job.json``. ``version``: changes when the same job gives other frames."""
+    """A generator of frames. ``name``: as in ``job.json``. ``version``: changes when the same job gives other frames. ``steady``:
+    neighbouring frames agree by themselves; where they do not, :mod:`engine.memory.temporal` ties them together."""
 
     name: str
     version: str
+    steady: bool
 
     def generate(self, conditions: Sequence[Condition], settings: GeneratorSettings, progress: Progress) -> list[np.ndarray]:
         """One (H, W, 3) float32 frame, sRGB-coded, 0..1, per condition, of the condition's size.
@@ -39,6 +41,7 @@ class NoneBackend:
 
     name = "none"
     version = "1"
+    steady = True
 
     def generate(self, conditions: Sequence[Condition], settings: GeneratorSettings, progress: Progress) -> list[np.ndarray]:
         """See Backend; the settings change nothing here."""
@@ -88,6 +91,5 @@ def restored(frame: Tensor, rgb: Tensor, level: Tensor, confidence: Tensor) -> T
         here = (level >= n) if n == COARSEST else (level == n)
         if bool(here.any()):
             side = 2 ** (n - 1) + 1
-            coarse = F.avg_pool2d(away, side, 1, side // 2, count_include_pad=False)
-            result = result + torch.where(here, trust, 0.0) * coarse
+            result = result + torch.where(here, trust, 0.0) * box_mean(away, side)
     return result

@@ -6,6 +6,10 @@ its bands of detail (what magnification blurred is sharpened, what is doubtful s
 its own. Both are zero before training, so that an untrained network returns its condition. Sparse condition and global
 projection pass the same first module and are max-pooled: the global structure guidance of CloseUpShot (arXiv 2511.13121).
 
+The captured views are a memory of the scene: an order-free set of any number, each of which passes one shared module. Their
+max-pooled features tell the U-Net what there is to see; at the end attention over the views mixes their colours at every pixel,
+and the network says how much of that mixture's difference to the condition it takes, none of it before training.
+
 Features are normalised over channels, at each position by itself: without, they run away in the first hundred steps and every
 unit dies. There is no normalisation over space and no attention: what the network does at a pixel depends on the neighbourhood
 only, so a frame made of overlapping tiles equals the whole frame.
@@ -14,12 +18,14 @@ only, so a frame made of overlapping tiles equals the whole frame.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..records import CAPTURED
 
 PATCH = 4
 """Pixel-unshuffle factor; convolutions run at this fraction of the resolution."""
@@ -29,6 +35,8 @@ HINTS = 6
 """Channels that describe the condition beside its colour, see :func:`hints`."""
 BANDS = (3, 7, 15)
 """Windows (pixels) that split the condition into bands of detail, each of which the network may strengthen or weaken."""
+SMOOTH = 7
+"""Window (pixels) that splits the captured views' difference to the condition into smooth colour and detail."""
 HOLE_NOISE = 0.1
 """Standard deviation of the noise in the bridge's start, where no photo saw the surface."""
 DEPTH_RANGE = 3.0
@@ -68,11 +76,18 @@ def network_inputs(
     return condition, projection
 
 
+def box_mean(x: Tensor, side: int) -> Tensor:
+    """(N, C, H, W) means over windows of ``side`` × ``side`` pixels that lie in the picture; one axis after the other."""
+    for window in ((1, side), (side, 1)):
+        x = F.avg_pool2d(x, window, 1, (window[0] // 2, window[1] // 2), count_include_pad=False)
+    return x
+
+
 def detail_bands(rgb: Tensor) -> Tensor:
     """(N, len(BANDS), 3, H, W): what each box window blurs away that the window before it left."""
     lows = [rgb]
     for side in BANDS:
-        lows.append(F.avg_pool2d(rgb, side, 1, side // 2, count_include_pad=False))
+        lows.append(box_mean(rgb, side))
     return torch.stack([fine - coarse for fine, coarse in pairwise(lows)], 1)
 
 
@@ -117,12 +132,51 @@ class Block(nn.Module):
         return x + self.second(F.silu(h))
 
 
+class SceneMemory(nn.Module):
+    """What the captured views (N, K * CAPTURED, H, W) say beside the condition, K of them in any order.
+
+    ``channels``: of the U-Net's features at 1/PATCH of the resolution. ``width``: of the features of one view.
+    """
+
+    def __init__(self, channels: int, width: int = 32):
+        super().__init__()
+        self.look = nn.Conv2d(CAPTURED * PATCH**2, width, 3, padding=1)
+        self.tell = nn.Conv2d(width, channels, 1)
+        self.ask = nn.Conv2d(channels, width, 1)
+        self.judge = nn.Conv2d(width, 2 * PATCH**2, 1)
+        self.take = nn.Conv2d(width, 2 * PATCH**2, 1)
+        for layer in (self.tell, self.judge, self.take):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def features(self, rgb: Tensor, views: Tensor) -> Tensor:
+        """(N, K, width, H / PATCH, W / PATCH) of views (N, K, CAPTURED, H, W): their difference to the condition's ``rgb``."""
+        away = (views[:, :, :3] - rgb[:, None]) * (views[:, :, 3:4] > 0)
+        known = F.pixel_unshuffle(torch.cat([away, views[:, :, 3:]], 2).flatten(0, 1).to(self.look.weight.dtype), PATCH)
+        seen = F.max_pool2d(views[:, :, 3].to(known.dtype), PATCH) > 0
+        # Never negative, and 0 where a view sees nothing: there the maximum over the views does not know that it is there.
+        return F.softplus(self.look(known)).unflatten(0, views.shape[:2]) * seen[:, :, None]
+
+    def correction(self, rgb: Tensor, views: Tensor, features: Tensor, h: Tensor) -> Tensor:
+        """(N, 3, H, W) to add to the condition's ``rgb``, given the U-Net's last features ``h``."""
+        asked = self.ask(h)
+        judged = self.judge(F.silu(asked[:, None] + features).flatten(0, 1))
+        score = views[:, :, 3:4]
+        logits = F.pixel_shuffle(judged, PATCH).unflatten(0, views.shape[:2]).float() + score.clamp(min=1e-4).log()
+        share = torch.where(score > 0, (logits - logits.amax(1, keepdim=True)).exp(), 0.0)
+        share = share / share.sum(1, keepdim=True).clamp(min=1e-6)  # (N, K, 2, H, W)
+        taken = F.pixel_shuffle(self.take(F.silu(asked)), PATCH).to(rgb.dtype)
+        away = (views[:, :, :3] - rgb[:, None])[:, :, None] * share[:, :, :, None]
+        smooth, detail = away.sum(1).unbind(1)
+        return taken[:, :1] * box_mean(smooth, SMOOTH) + taken[:, 1:] * (detail - box_mean(detail, SMOOTH))
+
+
 class BridgeUNet(nn.Module):
     """The denoiser. ``widths``: channels at 1/4, 1/8 and 1/16 of the resolution; ``blocks`` per resolution and side."""
 
     def __init__(self, widths: tuple[int, int, int] = (64, 96, 128), blocks: int = 1):
         super().__init__()
-        self.config = {"widths": tuple(widths), "blocks": blocks}
+        self.size = {"widths": tuple(widths), "blocks": blocks}
         time_channels = widths[0]
         self.time = TimeEmbedding(time_channels)
         self.first = nn.Conv2d((3 + 3 + HINTS) * PATCH**2, widths[0], 3, padding=1)
@@ -138,17 +192,23 @@ class BridgeUNet(nn.Module):
         self.last = nn.Conv2d(widths[0], (3 + len(BANDS)) * PATCH**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
+        self.memory = SceneMemory(widths[0])
 
-    def forward(self, x_t: Tensor, time: Tensor, condition: Tensor, projection: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, time: Tensor, condition: Tensor, projection: Tensor, captured: Tensor) -> Tensor:
         """The clean frame (N, 3, H, W), not clipped.
 
         x_t: (N, 3, H, W), the bridge's state. time: (N,). condition, projection: (N, 3 + HINTS, H, W), colour and
-        :func:`hints` of the filled condition and of the global cloud's projection. H and W are multiples of MULTIPLE.
+        :func:`hints` of the filled condition and of the global cloud's projection. captured: (N, K * CAPTURED, H, W),
+        the captured views, at least one, in any order. H and W are multiples of MULTIPLE.
         """
         dtype = self.first.weight.dtype
         t = self.time(time.to(dtype))
         known = [F.pixel_unshuffle(torch.cat([x_t, c], 1).to(dtype), PATCH) for c in (condition, projection)]
         h = torch.maximum(self.first(known[0]), self.first(known[1]))
+        rgb = condition[:, :3]
+        views = captured.unflatten(1, (-1, CAPTURED)).to(rgb.dtype)
+        remembered = self.memory.features(rgb, views)
+        h = h + self.memory.tell(remembered.amax(1))
         skips = []
         for index, stage in enumerate(self.down):
             for block in stage:
@@ -160,17 +220,18 @@ class BridgeUNet(nn.Module):
             h = F.pixel_shuffle(self.enlarge[index](h), 2) + skips[index]
             for block in self.up[index]:
                 h = block(h, t)
-        out = F.pixel_shuffle(self.last(F.silu(self.norm(h))), PATCH).to(condition.dtype)
-        rgb = condition[:, :3]
+        h = F.silu(self.norm(h))
+        out = F.pixel_shuffle(self.last(h), PATCH).to(condition.dtype)
         # What a photo saw at full resolution may be sharpened but not smoothed; at 1/n, smoothed in the measure of 1 - 1/n.
         gains = out[:, 3:]
         gains = torch.where(gains < 0, gains * (1 - condition[:, 4:5]), gains)
-        return rgb + out[:, :3] + (gains[:, :, None] * detail_bands(rgb)).sum(1)
+        frame = rgb + out[:, :3] + (gains[:, :, None] * detail_bands(rgb)).sum(1)
+        return frame + self.memory.correction(rgb, views, remembered, h)
 
 
-def bridge_start(condition: Tensor, noise: Tensor) -> Tensor:
+def bridge_start(condition: Tensor, noise: Tensor, hole_noise: float = HOLE_NOISE) -> Tensor:
     """x1: the filled condition's colour, with ``noise`` (N, 3, H, W), unit normal, in the holes only."""
-    return condition[:, :3] + HOLE_NOISE * noise * condition[:, 3:4]
+    return condition[:, :3] + hole_noise * noise * condition[:, 3:4]
 
 
 TURNS = tuple((transposed, flips) for transposed in (False, True) for flips in ((), (3,), (2,), (2, 3)))
@@ -188,26 +249,40 @@ def turned_back(x: Tensor, transposed: bool, flips: tuple[int, ...]) -> Tensor:
     return x.transpose(2, 3) if transposed else x
 
 
+Network = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""As :meth:`BridgeUNet.forward`."""
+
+
+def predicted(
+    net: Network, x_t: Tensor, time: Tensor, known: Sequence[Tensor], looks: int, after_look: Callable[[], None] = lambda: None
+) -> Tensor:
+    """The clean frame (N, 3, H, W) that the network sees in ``x_t``: the mean of its answers at ``looks`` looks, every look at
+    the picture laid down another way; more than eight change nothing.
+
+    known: condition, projection and captured views. The network learned from pictures laid down in all ways, so its answers
+    differ by its errors alone, and their mean errs less (self-ensemble: Timofte et al. 2016). ``after_look``: called after each.
+    """
+    total = torch.zeros_like(x_t)
+    turns = TURNS[:looks]
+    for turn in turns:
+        x, *rest = (turned(picture, *turn) for picture in (x_t, *known))
+        total += turned_back(net(x, time, *rest), *turn)
+        after_look()
+    return total / len(turns)
+
+
 def sample(
-    net: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    net: Network,
     condition: Tensor,
     projection: Tensor,
+    captured: Tensor,
     noise: Tensor,
     steps: int,
     after_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """The clean frame (N, 3, H, W) from ``bridge_start``: the mean of what the network predicts at each of ``steps`` looks, every
-    look at the picture laid down another way; more than eight change nothing. Deterministic given the noise.
+    """The clean frame (N, 3, H, W) as :func:`predicted` at ``bridge_start`` by ``steps`` looks. Deterministic given the noise.
 
-    The network learned from pictures laid down in all ways, so its answers differ by its errors alone, and their mean errs less
-    (self-ensemble: Timofte et al. 2016). Going on along the bridge with the same calls, 1, .75, .5, .25, was measured to be worse
-    than one look. ``after_step`` is called after every call of the network.
+    Going on along the bridge with the same calls, 1, .75, .5, .25, was measured to be worse than one look.
     """
     x1 = bridge_start(condition, noise)
-    start = torch.ones(len(x1), device=x1.device)
-    total = torch.zeros_like(x1)
-    turns = TURNS[:steps]
-    for turn in turns:
-        total += turned_back(net(turned(x1, *turn), start, turned(condition, *turn), turned(projection, *turn)), *turn)
-        after_step()
-    return total / len(turns)
+    return predicted(net, x1, torch.ones(len(x1), device=x1.device), (condition, projection, captured), steps, after_step)

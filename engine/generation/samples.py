@@ -12,13 +12,16 @@ from torch import Tensor
 
 from ..camera import unproject
 from ..conditioning import Warper
-from ..records import Condition, PointCloud, View
+from ..memory.captured import remembering
+from ..records import CAPTURED, Condition, PointCloud, View
 from .surfaces import surface_views
 from .textures import Bank, bank
 from .world import Sample, sample_views
 
 CHANNELS = 13
 """rgb 3, level, confidence, depth, global_rgb 3, global_depth, truth 3."""
+VIEWS = 4
+"""Captured views beside them, CAPTURED planes each; samples have no more photos."""
 SHARD = 32
 """Samples in a file."""
 TEXTURES = 48
@@ -32,20 +35,22 @@ HELD_OUT = 10**8
 
 def record(size: int) -> np.dtype:
     """A sample on disk."""
-    return np.dtype([("pixels", np.float16, (CHANNELS, size, size)), ("zoom", np.float32)])
+    return np.dtype([("pixels", np.float16, (CHANNELS + VIEWS * CAPTURED, size, size)), ("zoom", np.float32)])
 
 
 def pack(condition: Condition, truth: np.ndarray) -> np.ndarray:
-    """(CHANNELS, H, W) float16."""
+    """(CHANNELS + VIEWS * CAPTURED, H, W) float16; views that are not there are 0."""
     planes = [condition.rgb, condition.level, condition.confidence, condition.depth]
     planes += [condition.global_rgb, condition.global_depth, truth]
     planes = [np.atleast_3d(np.asarray(x, np.float32)) for x in planes]
-    return np.concatenate(planes, 2).transpose(2, 0, 1).astype(np.float16)
+    views = condition.captured()[:VIEWS].reshape(-1, *truth.shape[:2])
+    rest = np.zeros((VIEWS * CAPTURED - len(views), *truth.shape[:2]))
+    return np.concatenate([np.concatenate(planes, 2).transpose(2, 0, 1), views, rest]).astype(np.float16)
 
 
 def condition_of(sample: Sample, device: torch.device) -> Condition:
     """What our conditioning makes of a sample's photos."""
-    return Warper(sample.views, device, cloud_of(sample.views)).condition(sample.camera)
+    return remembering(Warper(sample.views, device, cloud_of(sample.views)), sample.camera)
 
 
 def cloud_of(views: Sequence[View], least: float = 0.4) -> PointCloud:
@@ -119,7 +124,7 @@ class Samples:
         return len(self) >= needed
 
     def batch(self, size: int, seed: int, step: int) -> Tensor:
-        """(size, CHANNELS, H, W) float16, drawn by seed and step from what is there."""
+        """(size, CHANNELS + VIEWS * CAPTURED, H, W) float16, drawn by seed and step from what is there."""
         rng = np.random.default_rng([seed, step, 3])
         shards = list(self.shards.values())
         sizes = np.cumsum([len(shard) for shard in shards])

@@ -22,15 +22,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..device import pick
 from ..evaluation import gmsd, haarpsi, psnr
 from ..progress import EngineError
+from ..records import CAPTURED
 from .interface import restored
 from .model import MULTIPLE, BridgeUNet, bridge_start, network_inputs, sample
-from .samples import HELD_OUT, Samples, fill, make_samples
+from .samples import CHANNELS, HELD_OUT, Samples, fill, make_samples
 
 BANDS = ((1, 2), (2, 4), (4, 8))
 """Zoom bands that are reported apart."""
@@ -56,6 +57,8 @@ class Options:
     save_every: float = 60.0
     report_every: float = 300.0
     workers: int = 1
+    start: str = ""
+    memory_only: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,13 +78,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "blocks": "residual blocks per resolution and side",
         "save_every": "seconds between checkpoints",
         "report_every": "seconds between looks at the held-out set",
+        "memory_only": "the scene memory learns, upon a network that stays as it started",
+        "start": "weights to start from, of a file as training leaves it; what they lack starts as it would without",
         "workers": "processes that make samples while training goes on; 0: make them all first",
     }
     for field in fields(Options)[1:]:
-        count = {"nargs": len(field.default)} if isinstance(field.default, tuple) else {}
-        kind = int if count else type(field.default)
         name = "--" + field.name.replace("_", "-")
-        parser.add_argument(name, type=kind, default=field.default, help=helps.get(field.name), **count)
+        if isinstance(field.default, bool):
+            how = {"action": "store_true"}
+        elif isinstance(field.default, tuple):
+            how = {"type": int, "nargs": len(field.default)}
+        else:
+            how = {"type": type(field.default)}
+        parser.add_argument(name, default=field.default, help=helps.get(field.name), **how)
     arguments = vars(parser.parse_args(argv))
     resume = arguments.pop("resume")
     options = Options(**{**arguments, "widths": tuple(arguments["widths"])})
@@ -110,9 +119,16 @@ class Trainer:
         self.options = options
         self.device = torch.device(options.device)
         self.net = BridgeUNet(options.widths, options.blocks).to(self.device, memory_format=torch.channels_last)
+        if options.start:
+            self.net.load_state_dict(load_file(options.start), strict=False)
         self.average = BridgeUNet(options.widths, options.blocks).to(self.device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=1e-3)
+        if options.memory_only:
+            self.net.requires_grad_(False)
+            for part in (self.net.memory.look, self.net.memory.ask, self.net.memory.judge, self.net.memory.take):
+                part.requires_grad_(True)
+        learning = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(learning, options.rate, betas=(0.9, 0.98), weight_decay=1e-3)
         self.step, self.seconds, self.best = 0, 0.0, 0.0
 
     def save(self, path: Path) -> None:
@@ -241,15 +257,15 @@ def autocast(device: torch.device):
     return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
 
 
-def unpack(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The network's condition and projection, and the truth, of packed samples (N, CHANNELS, H, W)."""
-    rgb, level, confidence, depth, global_rgb, global_depth, truth = batch.split([3, 1, 1, 1, 3, 1, 3], 1)
-    return *network_inputs(rgb, level, confidence, depth, global_rgb, global_depth), truth
+def unpack(batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The network's condition, projection and captured views, and the truth, of packed samples."""
+    rgb, level, confidence, depth, global_rgb, global_depth, truth = batch[:, :CHANNELS].split([3, 1, 1, 1, 3, 1, 3], 1)
+    return *network_inputs(rgb, level, confidence, depth, global_rgb, global_depth), batch[:, CHANNELS:], truth
 
 
 def augment(batch: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     """Crop, turn and mirror, swap colour channels and change contrast: the same for condition, projection and truth."""
-    turns, flip, contrast, *place = torch.rand(5, generator=generator).tolist()
+    turns, flip, contrast, forget, *place = torch.rand(6, generator=generator).tolist()
     size = batch.shape[-1]
     top, left = (int(share * (max(0, size - crop) + 1)) for share in place)
     batch = torch.rot90(batch[..., top : top + crop, left : left + crop].float(), int(4 * turns), (2, 3))
@@ -257,27 +273,29 @@ def augment(batch: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     swap = torch.randperm(3, generator=generator)
     batch = batch.clone(memory_format=torch.contiguous_format)
     gamma = 0.7 + 0.7 * contrast
-    for first in (0, 6, 10):
+    for first in (0, 6, 10, *range(CHANNELS, batch.shape[1], CAPTURED)):
         batch[:, first : first + 3] = batch[:, first + swap].clamp(min=0) ** gamma
+    if forget < 0.1:  # it must do without memory, too
+        batch[:, CHANNELS:] = 0
     return batch
 
 
 def predict(net: BridgeUNet, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The network's x0 and the truth. Most steps are at the bridge's start; the others go on from the network's own first
     prediction, rarely from the truth: what it will see when it is called again is its own work."""
-    condition, projection, truth = unpack(batch)
+    *known, truth = unpack(batch)
     noise = torch.randn(truth.shape, generator=generator).to(truth.device)
-    x1 = bridge_start(condition, noise)
+    x1 = bridge_start(known[0], noise)
     start = torch.ones(len(truth), device=truth.device)
     draw = torch.rand(3, generator=generator).tolist()
-    if draw[0] < 0.65:
-        return net(x1, start, condition, projection), truth
+    if draw[0] < 0.85:
+        return net(x1, start, *known), truth
     with torch.no_grad():
-        first = net(x1, start, condition, projection).float()
+        first = net(x1, start, *known).float()
     if draw[1] < 0.15:
         first = truth
     time_ = ROLLOUT_TIMES[int(draw[2] * len(ROLLOUT_TIMES))]
-    return net((1 - time_) * first + time_ * x1, time_ * start, condition, projection), truth
+    return net((1 - time_) * first + time_ * x1, time_ * start, *known), truth
 
 
 def reconstruction_loss(a: Tensor, b: Tensor) -> Tensor:
@@ -314,7 +332,7 @@ def _ssim(a: Tensor, b: Tensor) -> Tensor:
     """Mean structural similarity (Wang et al. 2004) with a 7×7 box for a window."""
 
     def blur(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 7, 1)
+        return F.avg_pool2d(F.avg_pool2d(x, (1, 7), 1), (7, 1), 1)
 
     ma, mb = blur(a), blur(b)
     va, vb, cov = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb
@@ -342,12 +360,12 @@ def evaluate(net: BridgeUNet, pixels: Tensor, zooms: list[float], steps: int = 4
     rows = []
     for index in range(len(pixels)):
         batch = pixels[index : index + 1].to(device).float()
-        condition, projection, truth = unpack(batch)
+        *known, truth = unpack(batch)
         noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)).to(device)
         with autocast(device):
-            frame = sample(net, condition, projection, noise, steps).float()
+            frame = sample(net, *known, noise, steps).float()
         frame = restored(frame, batch[:, :3], batch[:, 3:4], batch[:, 4:5])
-        a, b, c = (x[0].permute(1, 2, 0).cpu().numpy() for x in (frame, truth, condition[:, :3]))
+        a, b, c = (x[0].permute(1, 2, 0).cpu().numpy() for x in (frame, truth, known[0][:, :3]))
         rows.append([[metric(x, b) for metric in (psnr, haarpsi, gmsd)] for x in (c, a)])
     table = np.array(rows)
     bands = {f"{low}-{high}": [low <= z < high for z in zooms] for low, high in BANDS}
@@ -369,10 +387,10 @@ def export(trainer: Trainer, path: Path, held_out: dict) -> None:
     """The averaged weights as float16 safetensors, with what made them."""
     command = ["python", "-m", "engine", "train", *sys.argv[2:]] if sys.argv[1:2] == ["train"] else sys.argv
     metadata = {
-        "config": json.dumps(trainer.average.config),
+        "config": json.dumps(trainer.average.size),
         "steps": str(trainer.step),
         "seed": str(trainer.options.seed),
-        "options": json.dumps({**asdict(trainer.options), "out": "OUT"}),
+        "options": json.dumps({**asdict(trainer.options), "out": "OUT", "start": Path(trainer.options.start).name}),
         "command": " ".join(command),
         "held_out": json.dumps(held_out),
     }

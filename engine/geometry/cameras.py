@@ -6,7 +6,7 @@ The world is that of the given cameras; without any it is upright, centred and U
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,10 +16,12 @@ import pycolmap
 from .. import camera as pinhole
 from ..progress import EngineError, Progress
 from ..records import Photo
-from . import gauge, sfm
+from . import gauge, latecomers, sfm
 from .focal_certainty import relative_deviations
 from .lens import focal_pixels, undistorted
 from .model_checks import checked, reprojection_errors
+from .overlaps import MANY, NORMAL, PATIENT, Evidence
+from .placement import colors, placement
 
 SOLVE_SIZE = 1600
 """Pixels; the longest side at which features are looked for."""
@@ -31,10 +33,12 @@ _INLIER = 1.0
 """Pixels at the solver's size; a feature farther off than this supports nothing."""
 _START, _OTHER_STARTS = 1.2, (0.75, 2.0)
 """Focal length over the longer side from which an unknown one is solved, between wide and long, and those tried as well."""
-_PATIENCE = 8
-"""Photos; of more than these a few without a place are left out rather than waited for."""
-_NORMAL = sfm.FeatureSettings()
-_PATIENT = sfm.FeatureSettings(peak_threshold=0.003, affine=True, max_ratio=0.85)
+_MOST = 0.75
+"""Share of many photos with which a model is good enough for the others to be registered to it one by one."""
+_ENOUGH_POINTS = 200
+"""Points that every photo should see; when one sees fewer, features that bear wider baselines are looked for as well."""
+_AS_BEFORE = 0.9
+"""Share of a pair's inliers that remain without stationary matches when these play no part."""
 _MAPPERS = (sfm.MapperSettings(), sfm.MapperSettings(50, 6.0, 0.98, 20, 0.15), sfm.MapperSettings(25, 3.0, 1.0, 15, 0.1))
 
 
@@ -54,22 +58,22 @@ class Solve:
     errors: dict[str, float] = field(default_factory=dict)
 
 
-_Evidence = dict[sfm.FeatureSettings, tuple[list[sfm.Features], sfm.Pairs]]
-"""Features and matches, which do not depend on what is believed of the lenses."""
-
-
 @dataclass
 class _Attempt:
-    """The best that was found: a model, one made without regard to the known cameras, and the overlaps between the photos."""
+    """The best that was found: a model, one made free of the known cameras, the photos' overlaps, and the features it is from."""
 
     model: sfm.Model = field(default_factory=sfm.Model)
     free: sfm.Model = field(default_factory=sfm.Model)
     geometries: sfm.Geometries = field(default_factory=dict)
+    settings: sfm.FeatureSettings = NORMAL
 
 
-def solve_cameras(photos: list[Photo], progress: Progress, seed: int = 0) -> Solve:
+def solve_cameras(
+    photos: list[Photo], progress: Progress, seed: int = 0, evidence_of: Callable[[list[sfm.Shot], Progress], Evidence] = Evidence
+) -> Solve:
     """Find the cameras that are None. Photos that cannot be placed are left out with a warning that names them.
 
+    evidence_of: what finds the points that photos have in common.
     Given cameras stay as they are; the others are registered to them. The same photos and seed give the same bytes.
     Raises EngineError, naming the photos and saying what to photograph, when fewer than two can be placed.
     """
@@ -80,10 +84,11 @@ def solve_cameras(photos: list[Photo], progress: Progress, seed: int = 0) -> Sol
         return Solve([_alone(photos[0], progress)])
     shots = _shots(photos)
     with tempfile.TemporaryDirectory(prefix="closeup-") as work:
-        evidence: _Evidence = {}
+        evidence = evidence_of(shots, progress)
         attempt = _search(Path(work), shots, evidence, progress, seed)
         attempt = _from_other_starts(Path(work), shots, attempt, evidence, progress, seed)
         attempt = _with_sure_focal(Path(work), photos, shots, attempt, evidence, progress, seed)
+        attempt.model = latecomers.join(Path(work), shots, attempt.model, evidence, _MAPPERS[0], progress, seed)
     placed = [i for i in range(len(photos)) if i in attempt.model.poses or photos[i].camera is not None]
     _report_unplaced(photos, placed, attempt, progress)
     return _finished(photos, placed, attempt, progress)
@@ -131,39 +136,63 @@ def _shots(photos: list[Photo]) -> list[sfm.Shot]:
 
 
 def _search(
-    work: Path, shots: list[sfm.Shot], evidence: _Evidence, progress: Progress, seed: int, rounds=(_NORMAL, _PATIENT)
+    work: Path, shots: list[sfm.Shot], evidence: Evidence, progress: Progress, seed: int, rounds=(NORMAL, PATIENT)
 ) -> _Attempt:
-    """Ever more patient tries until every photo is placed; the best of them otherwise."""
+    """Ever more patient tries until every photo is placed and well tied to the others; the best of them otherwise."""
     best = _Attempt()
     for number, settings in enumerate(rounds):
         progress.step(number, len(rounds))
-        if settings not in evidence:
-            found = sfm.detect(shots, settings, progress)
-            evidence[settings] = found, sfm.match(found, settings, progress)
-        features, pairs = evidence[settings]
-        for stationary in (True, False):
-            geometries = sfm.verify(shots, features, pairs, stationary, progress, seed)
-            if len(geometries) > len(best.geometries):
-                best.geometries = geometries
-            sfm.write_database(work / "database.db", shots, features, pairs, geometries)
-            for mapper in _MAPPERS:
-                progress.check()
-                _reconstruct(work, shots, mapper, seed, best)
-                if _complete(best.model, shots):
-                    return best
-        if len(shots) > _PATIENCE and len(best.model.poses) >= 2:
+        before = best.model
+        _look(work, shots, settings, evidence, progress, seed, best)
+        if best.model is not before:
+            best.settings = settings
+        if len(best.model.poses) >= 2 and (len(shots) > MANY or (_complete(best.model, shots) and not _thin(best.model, shots))):
             break
     return best
 
 
+def _look(
+    work: Path,
+    shots: list[sfm.Shot],
+    settings: sfm.FeatureSettings,
+    evidence: Evidence,
+    progress: Progress,
+    seed: int,
+    best: _Attempt,
+) -> None:
+    """Models from these features, by ever less demanding mappers, until all photos (most, of many) are placed; into ``best``."""
+    features = list(evidence.features(settings, list(range(len(shots)))).values())
+    pairs = evidence.all_matches(settings)
+    before: sfm.Geometries = {}
+    for stationary in (True, False):
+        geometries = sfm.verify(shots, features, pairs, stationary, progress, seed)
+        if not stationary and _as_before(geometries, before):
+            return
+        before = geometries
+        if len(geometries) > len(best.geometries):
+            best.geometries = geometries
+        sfm.write_database(work / "database.db", shots, features, pairs, geometries)
+        for mapper in _MAPPERS:
+            progress.check()
+            found = _reconstruct(work, shots, mapper, seed, best)
+            if any(_complete(m, shots) or (len(shots) > MANY and len(m.poses) >= _MOST * len(shots)) for m in found):
+                return
+
+
+def _as_before(geometries: sfm.Geometries, before: sfm.Geometries) -> bool:
+    """Whether dropping stationary matches left every pair nearly all of its inliers."""
+    left = {pair: len(geometry.inlier_matches) for pair, geometry in geometries.items()}
+    return all(left.get(pair, 0) >= _AS_BEFORE * len(geometry.inlier_matches) for pair, geometry in before.items())
+
+
 def _from_other_starts(
-    work: Path, shots: list[sfm.Shot], attempt: _Attempt, evidence: _Evidence, progress: Progress, seed: int
+    work: Path, shots: list[sfm.Shot], attempt: _Attempt, evidence: Evidence, progress: Progress, seed: int
 ) -> _Attempt:
     """The best of what is found from other first focal lengths, where none is known.
 
     Three or four photos of a rather flat scene fit a wrong focal length almost as well, and from near it the solver stays there.
     """
-    if len(shots) > _PATIENCE or all(shot.camera.has_prior_focal_length for shot in shots):
+    if len(shots) > MANY or all(shot.camera.has_prior_focal_length for shot in shots):
         return attempt
     for ratio in _OTHER_STARTS:
         started = []
@@ -173,22 +202,29 @@ def _from_other_starts(
                 camera.params = [ratio * max(camera.width, camera.height), *camera.params[1:]]
                 shot = replace(shot, camera=camera)
             started.append(shot)
-        other = _search(work, started, evidence, progress, seed, (_NORMAL,))
+        other = _search(work, started, evidence, progress, seed, (attempt.settings,))
         if _rank(other.model, shots) > _rank(attempt.model, shots):
             attempt = replace(attempt, model=other.model, free=other.free)
     return attempt
 
 
-def _reconstruct(work: Path, shots: list[sfm.Shot], mapper: sfm.MapperSettings, seed: int, best: _Attempt) -> None:
-    """One run of the mapper, two when cameras are known (holding them, and free of them); what is better goes into ``best``."""
+def _reconstruct(work: Path, shots: list[sfm.Shot], mapper: sfm.MapperSettings, seed: int, best: _Attempt) -> list[sfm.Model]:
+    """One run of the mapper, two when cameras are known (holding them, and free of them); what is better goes into ``best``.
+
+    Returns the models that hold a known camera, when there are any.
+    """
+    useful = []
     free_shots = [replace(shot, fixed=None) for shot in shots]
     for chosen in (shots, free_shots) if _known_in(range(len(shots)), shots) else (free_shots,):
         for model in sfm.reconstruct(work, chosen, mapper, seed):
             model = checked(model, chosen)
-            if _useful(model, shots) and _rank(model, shots) > _rank(best.model, shots):
-                best.model = model
+            if _useful(model, shots):
+                useful.append(model)
+                if _rank(model, shots) > _rank(best.model, shots):
+                    best.model = model
             if chosen is free_shots and _known_in(model.poses, shots) > max(1, _known_in(best.free.poses, shots)):
                 best.free = model
+    return useful
 
 
 def _known_in(indices: Iterable[int], shots: list[sfm.Shot]) -> int:
@@ -212,12 +248,17 @@ def _complete(model: sfm.Model, shots: list[sfm.Shot]) -> bool:
     return all(i in model.poses for i, shot in enumerate(shots) if shot.fixed is None)
 
 
+def _thin(model: sfm.Model, shots: list[sfm.Shot]) -> bool:
+    """Whether a photo hangs on so few points that it can stand wrong though each of them fits."""
+    return any(len(model.seen[i]) < _ENOUGH_POINTS for i in model.poses if shots[i].fixed is None)
+
+
 def _with_sure_focal(
     work: Path,
     photos: list[Photo],
     shots: list[sfm.Shot],
     attempt: _Attempt,
-    evidence: _Evidence,
+    evidence: Evidence,
     progress: Progress,
     seed: int,
 ) -> _Attempt:
@@ -280,7 +321,7 @@ def _reason(index: int, photos: list[Photo], placed: list[int], attempt: _Attemp
 def _finished(photos: list[Photo], placed: list[int], attempt: _Attempt, progress: Progress) -> Solve:
     """The model in the world, at the photos' sizes, its lenses straightened."""
     model = attempt.model
-    move = _placement(photos, attempt, progress)
+    move = placement(photos, attempt.model, attempt.free, progress)
     result = Solve([], unplaced=[photo.name for i, photo in enumerate(photos) if i not in placed])
     for i in placed:
         photo = photos[i]
@@ -292,84 +333,5 @@ def _finished(photos: list[Photo], placed: list[int], attempt: _Attempt, progres
                 photo = undistorted(photo, camera.params[0] * scale, camera.params[3], move.pose(model.poses[i]))
         result.photos.append(photo)
     result.points = move.points(model.points).astype(np.float32)
-    result.colors = _colors(photos, model)
+    result.colors = colors(photos, model)
     return result
-
-
-def _placement(photos: list[Photo], attempt: _Attempt, progress: Progress) -> gauge.Similarity:
-    """How the model is moved into the world of the known cameras, or upright when there are none.
-
-    Cameras that were held fixed are aligned too: the mapper keeps their arrangement, not always their place and size.
-    """
-    model = attempt.model
-    known = [i for i in sorted(model.poses) if photos[i].camera is not None]
-    solved = np.array([model.poses[i] for i in sorted(model.poses)]).reshape(-1, 4, 4)
-    if not len(solved):
-        return gauge.Similarity(1.0, np.eye(3), np.zeros(3))
-    scale = _scale_from_depth(photos, model)
-    if not known:
-        move = gauge.upright(solved, model.points)
-        return move if scale is None else gauge.Similarity(scale, move.rotation, move.translation * (scale / move.scale))
-    given = np.array([pinhole.world_from_camera(photos[i].camera) for i in known])
-    own = np.array([model.poses[i] for i in known])
-    if len(known) == 1:
-        if scale is None:
-            distance = np.median(np.linalg.norm(model.points[model.seen[known[0]]] - own[0, :3, 3], axis=1))
-            scale = gauge.UNITS_TO_SCENE / float(distance)
-            progress.warn(
-                f"Only {photos[known[0]].name} has a camera, which does not tell the scene's size; it is taken to be "
-                f"{gauge.UNITS_TO_SCENE:g} units away: give a second camera to set the scale."
-            )
-        return gauge.onto_known(own, given, scale)
-    _compare(photos, attempt.free, progress)
-    return gauge.onto_known(own, given)
-
-
-def _compare(photos: list[Photo], model: sfm.Model, progress: Progress) -> None:
-    """Warn when the given cameras do not agree with what the photos show when they are solved freely."""
-    known = [i for i in sorted(model.poses) if photos[i].camera is not None]
-    if len(known) < 2:
-        return
-    given = np.array([pinhole.world_from_camera(photos[i].camera) for i in known])
-    own = np.array([model.poses[i] for i in known])
-    move = gauge.onto_known(own, given)
-    names = [photos[i].name for i in known]
-    size = np.linalg.norm(given[:, :3, 3] - given[:, :3, 3].mean(0), axis=1).mean()
-    for pose, truth, name in zip(map(move.pose, own), given, names):
-        cosine = (np.trace(pose[:3, :3].T @ truth[:3, :3]) - 1) / 2
-        angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-        distance = np.linalg.norm(pose[:3, 3] - truth[:3, 3]) / max(size, 1e-12)
-        if angle > 2 or distance > 0.1:
-            progress.warn(
-                f"The camera given for {name} is {angle:.1f}° and {100 * distance:.0f} % of the cameras' spread away from what "
-                "the photos show; check it, or leave it out to have it solved."
-            )
-
-
-def _scale_from_depth(photos: list[Photo], model: sfm.Model) -> float | None:
-    """Scene units per unit of the model, from depth that was given with a photo whose camera was solved or known."""
-    ratios = []
-    for i in sorted(model.poses):
-        depth = photos[i].depth
-        if depth is None:
-            continue
-        factor = photos[i].image.shape[1] / model.cameras[i].width
-        x, y = (np.clip(model.pixels[i][:, j] * factor, 0, depth.shape[1 - j] - 1).astype(int) for j in (0, 1))
-        z = (model.points[model.seen[i]] - model.poses[i][:3, 3]) @ model.poses[i][:3, 2]
-        given = depth[y, x]
-        good = np.isfinite(given) & (given > 0) & (z > 0)
-        ratios.extend(given[good] / z[good])
-    return float(np.median(ratios)) if len(ratios) >= 10 else None
-
-
-def _colors(photos: list[Photo], model: sfm.Model) -> np.ndarray:
-    """(N, 3) uint8; the mean of what the photos show at the points' features."""
-    total = np.zeros((len(model.points), 3))
-    count = np.zeros(len(model.points))
-    for i in sorted(model.poses):
-        image = photos[i].image
-        factor = image.shape[1] / model.cameras[i].width
-        x, y = (np.clip(model.pixels[i][:, j] * factor, 0, image.shape[1 - j] - 1).astype(int) for j in (0, 1))
-        np.add.at(total, model.seen[i], image[y, x])
-        np.add.at(count, model.seen[i], 1)
-    return (np.clip(total / np.maximum(count, 1)[:, None], 0, 1) * 255 + 0.5).astype(np.uint8)

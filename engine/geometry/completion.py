@@ -113,19 +113,28 @@ def beside_edges(w: torch.Tensor) -> torch.Tensor:
 
 
 def choose(
-    frame: Frame, judge: Judge, known: torch.Tensor, own: Planes, filled: Planes, planes: list[Planes]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inverse depth (H, W) and its cost (H, W) 0..1.
+    frame: Frame,
+    judge: Judge,
+    known: torch.Tensor,
+    own: Planes,
+    filled: Planes,
+    planes: list[Planes],
+    proposal: Planes | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Inverse depth (H, W), its cost (H, W) 0..1, and of the ``planes`` the likeliest (H, W), 0 where the depth is known.
 
-    own: what was matched, and where it is ``known`` (H, W) to be right it stays. filled: what the surroundings suggest.
+    own: what was matched, and where it is ``known`` (H, W) to be right it stays. filled: what the surroundings suggest. proposal:
+    what something else suggests (a scan, a learned model).
     """
-    hypotheses = [own, filled, *planes]
+    hypotheses = [own, filled, *planes, *([] if proposal is None else [proposal])]
     fits = torch.stack([(hypothesis.w / own.w.clamp_min(1e-12) - 1).abs() < FITS for hypothesis in hypotheses], -1)
     against = costs(judge, hypotheses, ~known)
     against[..., 0] += OWN
     against[..., 1] += FILLED
-    for number in range(2, len(hypotheses)):
+    for number in range(2, 2 + len(planes)):
         against[..., number] += _remote(known & fits[..., number])
+    if proposal is not None:
+        against[..., -1] += _doubt(known, fits[..., -1])
     # where the depth is known it is only asked what fits; planes first, so that they are handed on to what is not
     certain = (~fits).float()
     certain[..., :2] = certain[..., :2].clamp_min(0.05)
@@ -133,10 +142,22 @@ def choose(
     chosen = aggregation.semi_global(volume, frame.image, None, SWITCH, CONTRAST).argmin(-1, keepdim=True)
     chosen = torch.where(known[..., None], torch.zeros_like(chosen), chosen)
     w = torch.stack([hypothesis.w for hypothesis in hypotheses], -1)
-    return w.gather(-1, chosen)[..., 0], volume.gather(-1, chosen)[..., 0]
+    plane = torch.zeros_like(own.w)
+    if planes:
+        likeliest = 2 + against[..., 2 : 2 + len(planes)].argmin(-1, keepdim=True)
+        plane = torch.where(known, plane, w.gather(-1, likeliest)[..., 0].clamp_min(0))
+    return w.gather(-1, chosen)[..., 0], volume.gather(-1, chosen)[..., 0], plane
 
 
 def _remote(members: torch.Tensor) -> torch.Tensor:
     """(H, W) cost of a plane's going on far from the sure pixels (H, W) that belong to it."""
     away = cv2.distanceTransform((~members).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 3)
     return torch.from_numpy(away).to(members.device).div(REACH * max(members.shape)).clamp_max(1) * REMOTE
+
+
+def _doubt(known: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
+    """(H, W) cost of a proposal: by the share of the sure pixels around (H, W) that it does not fit (H, W)."""
+    side = 2 * int(REACH * max(known.shape) / 2) + 1
+    right, all_sure = (cv2.blur(x.cpu().numpy().astype(np.float32), (side, side)) for x in (known & fits, known))
+    share = np.where(all_sure > 1e-6, right / np.maximum(all_sure, 1e-6), 0)
+    return torch.from_numpy((1 - share).astype(np.float32)).to(known.device) * REMOTE

@@ -121,6 +121,32 @@ def support(planes: Planes, radius: int = 2, stride: int = 2, tolerance: float =
     return (total - 1) / (len(steps) ** 2 - 1)
 
 
+@on_cpu(maps.smoothed)
+def smoothed(
+    planes: Planes, weights: torch.Tensor, image: torch.Tensor, radius: int, stride: int, sigma: float, spread: float
+) -> torch.Tensor:
+    """(H, W) mean of what the planes around each pixel say of its inverse depth.
+
+    They count by ``weights`` (H, W), by likeness of colour (3, H, W) up to ``sigma``, and by how near to the pixel's own value
+    they are, relative to it, up to ``spread``: so a step of depth stays, as a bilateral filter leaves it, and a slant does too.
+    """
+    h, width = planes.w.shape
+    rows, columns = (torch.arange(size, device=planes.device) for size in (h, width))
+    total, much = torch.zeros_like(planes.w), torch.zeros_like(planes.w)
+    steps = [i * stride for i in range(-radius, radius + 1)]
+    for dy in steps:
+        y = (rows + dy).clamp(0, h - 1)
+        for dx in steps:
+            x = (columns + dx).clamp(0, width - 1)
+            w, du, dv = (part[y][:, x] for part in (planes.w, planes.du, planes.dv))
+            value = w - (x - columns) * du - (y - rows)[:, None] * dv
+            unlike = ((value - planes.w) / (spread * planes.w).clamp_min(1e-12)) ** 2
+            unlike = unlike + ((image[:, y][:, :, x] - image) ** 2).sum(0) / (2 * sigma**2)
+            weight = torch.where(unlike < 9, weights[y][:, x] * torch.exp(-unlike), torch.zeros_like(unlike))
+            total, much = total + weight * value, much + weight
+    return torch.where(much > 0, total / much.clamp_min(1e-30), planes.w)
+
+
 def specks(w: torch.Tensor, area: float = 1e-4, jump: float = 0.01) -> torch.Tensor:
     """(H, W) bool: pixels in patches smaller than ``area`` (of the image) with a relative ``jump`` of depth all around."""
     logs = np.round(np.log(np.maximum(w.cpu().numpy(), 1e-12)) / jump * 10)

@@ -7,9 +7,11 @@ footprint keep one point each, so near surfaces are fine and far ones coarse.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from .. import camera as cams
 from ..records import PointCloud, View
@@ -22,31 +24,33 @@ PARTNERS = 8
 """At most so many views, the most alike, are asked about each point."""
 BAND = 128
 """Rows worked on at once; bounds the memory."""
+CANDIDATES, LEAST_CANDIDATES = 4, 1_000_000
+"""Pixels that are looked at for each point of the cloud, at most, and at most in any case; of more, every so many-th."""
+BLOCK = 1_000_000
+"""Points of a scan worked on at once."""
 
 
-def fuse(views: list[View], max_points: int) -> PointCloud:
+def fuse(views: list[View], max_points: int, scan: PointCloud | None = None) -> PointCloud:
     """The cloud of all views, consistency-checked and voxel-thinned to at most ``max_points``.
 
-    views: with depth and confidence; sky, unknown and masked pixels give no points. The result does not depend on
+    views: with depth and confidence; sky, unknown and masked pixels give no points. scan: points from elsewhere, which stand for
+    what no view sees (what they see, the views' depth says already). The result does not depend on
     anything but the input; no usable pixel gives an empty cloud. Normals point to the camera that saw the point.
     """
+    steps = _steps(views, max(CANDIDATES * max_points, LEAST_CANDIDATES))
     parts: list[dict[str, np.ndarray]] = []
-    held = 0
     for index, view in enumerate(views):
         partners = _partners(views, index)
         for top in range(0, view.depth.shape[0], BAND):
-            part = _band(views, index, partners, slice(top, min(top + BAND, view.depth.shape[0])))
+            part = _band(views, index, partners, slice(top, min(top + BAND, view.depth.shape[0])), steps)
             if len(part["points"]):
                 parts.append(part)
-                held += len(part["points"])
-        if held > max(4 * max_points, 4_000_000):
-            parts = [_thin(_joined(parts), 1.0)]
-            held = len(parts[0]["points"])
+    if scan is not None:
+        parts += _unseen(views, scan)
     if not parts:
         none = np.zeros((0, 3), np.float32)
         return PointCloud(none, none.astype(np.uint8), none, np.zeros(0, np.float32), np.zeros(0, np.int16))
-    whole = _joined(parts)
-    scale = 1.0
+    whole, scale = _joined(parts), 1.0
     cloud = _thin(whole, scale)
     for _ in range(12):
         if len(cloud["points"]) <= max_points:
@@ -57,6 +61,13 @@ def fuse(views: list[View], max_points: int) -> PointCloud:
         best = np.sort(np.argsort(-cloud["confidence"], kind="stable")[:max_points])
         cloud = {key: value[best] for key, value in cloud.items()}
     return PointCloud(**{key: cloud[key] for key in ("points", "colors", "normals", "confidence", "source")})
+
+
+def _steps(views: list[View], most: int) -> tuple[int, int]:
+    """Every so many-th row, and of it every so many-th pixel, of all views makes at most about ``most`` points."""
+    ratio = math.ceil(sum(view.depth.size for view in views) / most)
+    rows = math.isqrt(ratio)
+    return max(1, rows), math.ceil(ratio / max(1, rows))
 
 
 def normals(view: View) -> np.ndarray:
@@ -100,14 +111,16 @@ def _partners(views: list[View], index: int) -> list[int]:
     return sorted(others, key=lambda j: (-round(float(toward @ cams.direction(views[j].camera)), 6), j))[:PARTNERS]
 
 
-def _band(views: list[View], index: int, partners: list[int], rows: slice) -> dict[str, np.ndarray]:
-    """The points that one view's rows contribute."""
+def _band(views: list[View], index: int, partners: list[int], rows: slice, steps: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The points that one view's rows contribute; steps: see ``_steps``."""
     view = views[index]
     low, high = max(0, rows.start - 1), min(view.depth.shape[0], rows.stop + 1)
     direction = normals(_rows_of(view, low, high))[rows.start - low : rows.stop - low]
     depth = view.depth[rows].astype(np.float64)
     weight = np.where(view.mask[rows], view.confidence[rows], 0).astype(np.float64)
     use = np.isfinite(depth) & (depth > 0) & (weight > 0) & (np.abs(direction).sum(-1) > 0)
+    use[np.arange(rows.start, rows.stop) % steps[0] > 0] = False
+    use[:, np.arange(use.shape[1]) % steps[1] > 0] = False
     camera = view.camera
     v, u = np.nonzero(use)
     z, weight = depth[use], weight[use]
@@ -132,8 +145,24 @@ def _band(views: list[View], index: int, partners: list[int], rows: slice) -> di
         "normals": direction[use][keep],
         "confidence": confidence[keep].astype(np.float32),
         "source": np.full(int(keep.sum()), index, np.int16),
-        "size": (z[keep] / min(camera.fx, camera.fy)).astype(np.float32),
+        "size": (z[keep] * math.sqrt(steps[0] * steps[1]) / min(camera.fx, camera.fy)).astype(np.float32),
     }
+
+
+def _unseen(views: list[View], scan: PointCloud) -> list[dict[str, np.ndarray]]:
+    """The scan's points that no view has a surface at, or looks through; in a list, which may be empty."""
+    hidden = np.ones(len(scan), bool)
+    for start in range(0, len(scan), BLOCK):
+        block = slice(start, start + BLOCK)
+        for view in views:
+            hidden[block] &= _look(view, scan.points[block].astype(np.float64))[0] < 1 - THROUGH
+    if not hidden.any():
+        return []
+    part = {key: getattr(scan, key)[hidden] for key in ("points", "colors", "normals", "confidence", "source")}
+    some = part["points"][:: max(1, len(part["points"]) // 4000)]
+    apart = np.median(cKDTree(part["points"]).query(some, k=min(2, len(part["points"])))[0][..., -1])
+    part["size"] = np.full(len(part["points"]), max(float(apart), 1e-9), np.float32)
+    return [part]
 
 
 def _rows_of(view: View, low: int, high: int) -> View:
@@ -158,7 +187,8 @@ def _look(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    """All parts as one; they are emptied on the way, so that nothing is held twice."""
+    return {key: np.concatenate([part.pop(key) for part in parts]) for key in list(parts[0])}
 
 
 def _thin(cloud: dict[str, np.ndarray], scale: float) -> dict[str, np.ndarray]:

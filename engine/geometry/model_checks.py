@@ -21,19 +21,19 @@ _PRIOR_RATIO = 1.4
 _MAX_RADIAL = 0.5
 
 
-def checked(model: sfm.Model, shots: list[sfm.Shot]) -> sfm.Model:
+def checked(model: sfm.Model, shots: list[sfm.Shot], min_points: int = MIN_POINTS) -> sfm.Model:
     """The model without the solved shots whose pose is not well supported; without any when too few remain."""
     while True:
-        weak = [i for i in sorted(model.poses) if shots[i].fixed is None and not _supported(model, shots[i], i)]
+        weak = [i for i in sorted(model.poses) if shots[i].fixed is None and not _supported(model, shots[i], i, min_points)]
         if not weak:
             return model if len(model.poses) >= 2 else sfm.Model()
         worst = min(weak, key=lambda i: len(model.seen[i]))
-        model = _without(model, worst)
+        model = without(model, worst)
 
 
-def _supported(model: sfm.Model, shot: sfm.Shot, index: int) -> bool:
+def _supported(model: sfm.Model, shot: sfm.Shot, index: int, min_points: int) -> bool:
     return (
-        len(model.seen[index]) >= (MIN_POINTS if len(model.poses) > 2 else MIN_POINTS_OF_PAIR)
+        len(model.seen[index]) >= (min_points if len(model.poses) > 2 else MIN_POINTS_OF_PAIR)
         and float(np.mean(reprojection_errors(model, index))) <= MAX_ERROR
         and float(np.median(_angles(model, index))) >= MIN_ANGLE
         and _plausible_lens(model.cameras[index], shot.camera)
@@ -81,7 +81,7 @@ def _plausible_lens(camera: pycolmap.Camera, start: pycolmap.Camera) -> bool:
     return bool(np.isfinite(camera.params).all() and abs(radial) <= _MAX_RADIAL and 3 * radial * corner > -0.9)
 
 
-def _without(model: sfm.Model, index: int) -> sfm.Model:
+def without(model: sfm.Model, index: int) -> sfm.Model:
     """The model without a shot, and without the points that fewer than two shots then see."""
     rest = [i for i in model.poses if i != index]
     counts = np.zeros(len(model.points), int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 from plyfile import PlyData, PlyElement, PlyParseError
@@ -11,6 +12,8 @@ from ..progress import EngineError
 from ..records import PointCloud
 
 MAX_HEADER = 1 << 16
+BROKEN = (PlyParseError, KeyError, ValueError, IndexError, MemoryError, OverflowError, TypeError)
+"""What is raised for a file that is no PLY."""
 _LAYOUT = [
     *((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")),
     *((name, "u1") for name in ("red", "green", "blue")),
@@ -37,18 +40,17 @@ def read(path: str | os.PathLike) -> PointCloud:
     Raises EngineError when the file is missing, is no PLY file or holds no vertices with x, y and z.
     """
     try:
-        _check_counts(path)
-        vertex = PlyData.read(os.fspath(path))["vertex"].data
+        vertex = vertices(path)
     except FileNotFoundError:
         raise EngineError(f"There is no point cloud at {path}; run the job again to make it.", "cloud") from None
     except OSError as error:
         raise EngineError(f"The point cloud {path} cannot be read ({error.strerror}); check the file.", "cloud") from None
-    except (PlyParseError, KeyError, ValueError, IndexError, MemoryError, OverflowError, TypeError):
+    except BROKEN:
         raise EngineError(
             f"{path} is not a point cloud in PLY format; run the job again, or export it as .ply with vertices.", "cloud"
         ) from None
     names = vertex.dtype.names or ()
-    if any(vertex.dtype[name].kind not in "iuf" for name in names if name in dict(_LAYOUT)) or not {"x", "y", "z"} <= set(names):
+    if not has_numbers(vertex, ("x", "y", "z")) or not has_numbers(vertex, [name for name in names if name in dict(_LAYOUT)]):
         raise EngineError(
             f"{path} has no vertices with x, y and z; run the job again, or export it as .ply with vertices.", "cloud"
         )
@@ -65,6 +67,19 @@ def read(path: str | os.PathLike) -> PointCloud:
         confidence=columns(("confidence",), np.float32, 1)[:, 0],
         source=columns(("source",), np.int16, 0)[:, 0],
     )
+
+
+def vertices(path: str | os.PathLike) -> np.ndarray:
+    """The vertices of a PLY file as they stand in it, one record each; those of a binary file stay on the disk until they are
+    used. Raises OSError, or one of BROKEN."""
+    _check_counts(path)
+    return PlyData.read(os.fspath(path))["vertex"].data
+
+
+def has_numbers(vertex: np.ndarray, names: Iterable[str]) -> bool:
+    """Whether records have all these fields, with a number in each."""
+    known = vertex.dtype.names or ()
+    return all(name in known and vertex.dtype[name].kind in "iuf" for name in names)
 
 
 def _check_counts(path: str | os.PathLike) -> None:

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -23,6 +23,12 @@ import pycolmap
 from ..progress import Progress
 
 pycolmap.logging.minloglevel = pycolmap.logging.Level.FATAL.value
+_COARSEST, _LIKELY = 2000, 4
+"""Features of a shot that are compared first, and matches among them that make it worth comparing all."""
+
+
+_FILTER = 2.0
+"""Pixels; COLMAP's own 4 leaves few photos with wrong matches that pull a focal length 4 % and a rotation 1.5° aside."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,14 @@ class MapperSettings:
 
 @dataclass
 class Features:
-    """keypoints: (N, 2) float64, pixels with centres at +0.5. descriptors: (N, 128) uint8, each of length about 512."""
+    """keypoints: (N, 2) float64, pixels with centres at +0.5. descriptors: (N, 128) uint8, each of length about 512.
+
+    scales: (N,), the larger the coarser.
+    """
 
     keypoints: np.ndarray
     descriptors: np.ndarray
+    scales: np.ndarray
 
 
 @dataclass
@@ -116,25 +126,38 @@ def detect(shots: list[Shot], settings: FeatureSettings, progress: Progress) -> 
         extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
         keypoints, descriptors = extractor.extract_from_uint8_array(np.ascontiguousarray(shot.grey))
         xy = np.array([(k.x, k.y) for k in keypoints], np.float64).reshape(-1, 2)
+        scales = np.array([k.compute_scale() for k in keypoints], np.float32)
         height, width = shot.mask.shape
         usable = shot.mask[np.clip(xy[:, 1].astype(int), 0, height - 1), np.clip(xy[:, 0].astype(int), 0, width - 1)]
-        return Features(xy[usable], np.array(descriptors.data).reshape(-1, 128)[usable])
+        return Features(xy[usable], np.array(descriptors.data).reshape(-1, 128)[usable], scales[usable])
 
     return _in_order(extract, shots, progress)
 
 
-def match(features: list[Features], settings: FeatureSettings, progress: Progress) -> Pairs:
-    """Mutual nearest descriptors of every pair of shots that pass the ratio test, as (M, 2) uint32 indices.
+def match(features: dict[int, Features], pairs: list[tuple[int, int]], max_ratio: float, progress: Progress) -> Pairs:
+    """Mutual nearest descriptors of these pairs of shots that pass the ratio test, as (M, 2) uint32 indices.
 
     Exact: products of bytes summed over 128 entries stay below 2**24, so float32 holds them without rounding.
     """
-    descriptors = [feature.descriptors.astype(np.float32) for feature in features]
-    pairs = list(itertools.combinations(range(len(features)), 2))
-    matched = []
+    descriptors = {index: features[index].descriptors.astype(np.float32) for index in sorted(set(itertools.chain(*pairs)))}
+    matched = {}
     for a, b in pairs:
         progress.check()
-        matched.append(match_pair(descriptors[a], descriptors[b], settings.max_ratio))
-    return dict(zip(pairs, matched))
+        matched[a, b] = match_pair(descriptors[a], descriptors[b], max_ratio)
+    return matched
+
+
+def likely_pairs(features: dict[int, Features], max_ratio: float, progress: Progress) -> list[tuple[int, int]]:
+    """The pairs of which a few of the coarsest features match: a tenth of the time of matching them all.
+
+    Source: C. Wu, "Towards Linear-time Incremental Structure from Motion", 3DV 2013 (preemptive matching).
+    """
+    coarse = {}
+    for index, feature in features.items():
+        rows = np.sort(np.argsort(-feature.scales, kind="stable")[:_COARSEST])
+        coarse[index] = replace(feature, descriptors=feature.descriptors[rows])
+    matched = match(coarse, list(itertools.combinations(sorted(features), 2)), max_ratio, progress)
+    return [pair for pair, matches in matched.items() if len(matches) >= _LIKELY]
 
 
 def match_pair(a: np.ndarray, b: np.ndarray, max_ratio: float, max_angle: float = 0.7) -> np.ndarray:
@@ -229,6 +252,7 @@ def mapper_options(settings: MapperSettings, fixed_cameras: set[int], seed: int)
     options.constant_cameras = fixed_cameras
     options.mapper.random_seed = seed
     options.mapper.num_threads = 1
+    options.mapper.filter_max_reproj_error = _FILTER
     options.mapper.init_min_num_inliers = settings.init_inliers
     options.mapper.init_min_tri_angle = settings.init_angle
     options.mapper.init_max_forward_motion = settings.init_forward
@@ -243,7 +267,7 @@ def reconstruct(work: Path, shots: list[Shot], settings: MapperSettings, seed: i
     With two fixed poses or more the points they see are triangulated first, and the other shots registered to these.
     """
     pycolmap.set_random_seed(seed)
-    fixed = {index for index, shot in enumerate(shots) if shot.fixed is not None}
+    fixed = {index for index in _tied(work / "database.db") if shots[index].fixed is not None}
     held = {shot.camera.camera_id for shot in shots if shot.hold_lens}
     options = mapper_options(settings, held, seed)
     output = work / "models"
@@ -253,7 +277,7 @@ def reconstruct(work: Path, shots: list[Shot], settings: MapperSettings, seed: i
         found = pycolmap.incremental_mapping(work / "database.db", work, output, options)
         return [_model(reconstruction) for _, reconstruction in sorted(found.items())]
     start = _triangulated(work, shots, fixed, options)
-    if start.num_points3D() < settings.pose_inliers or len(fixed) == len(shots):
+    if start.num_points3D() < settings.pose_inliers or all(shot.fixed is not None for shot in shots):
         return [_model(start)]
     given = work / "given"
     shutil.rmtree(given, ignore_errors=True)
@@ -263,6 +287,16 @@ def reconstruct(work: Path, shots: list[Shot], settings: MapperSettings, seed: i
     options.multiple_models = False
     found = pycolmap.incremental_mapping(work / "database.db", work, output, options, input_path=given)
     return [_model(reconstruction) for _, reconstruction in sorted(found.items())] or [_model(start)]
+
+
+def _tied(database_path: Path) -> set[int]:
+    """Shots that share verified matches with another; COLMAP's mapper does not know the others, and fails on their poses."""
+    database = pycolmap.Database.open(database_path)
+    try:
+        pairs, _ = database.read_two_view_geometry_num_inliers()
+    finally:
+        database.close()
+    return {image_id - 1 for pair in pairs for image_id in pycolmap.pair_id_to_image_pair(pair)}
 
 
 def _triangulated(work: Path, shots: list[Shot], fixed: set[int], options) -> pycolmap.Reconstruction:

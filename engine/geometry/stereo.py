@@ -6,6 +6,7 @@ larger ones, each photo seeded with what the others found; agreement of all dept
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from ..job import Camera
 from ..progress import Progress
 from ..records import Photo, View
-from . import aggregation, completion, consistency, edges, matching, patchmatch, planes, ranges, sky
+from . import aggregation, aggregator, completion, consistency, cues, edges, matching, patchmatch, planes, ranges, sky
 
 COARSE = 224
 """Longer side, in pixels, of the images of the plane sweep."""
@@ -41,30 +42,46 @@ PLANE_SURE = 0.7
 """Confidence of depths that the scene's planes are fitted to."""
 CHANGED = 0.005
 """Relative change of inverse depth from which a depth is another one."""
-GUESS = 0.16
-"""Least confidence of a depth that was chosen for want of better: frames are still better with it than with a hole."""
 UNSURE = 0.45
 """Confidence below which a depth is replaced by what its surroundings suggest."""
+PROPOSED = 0.35
+"""Confidence of a proposed depth that no other photo can be asked about."""
+
+
+Aggregate = Callable[[cues.Findings], tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(eq=False)
 class _State:
-    """What is known of one photo while its depth is made. w: inverse depth at the current level; cost: matching cost."""
+    """What is known of one photo while its depth is made. proposal: z-depth that something else suggests; w: inverse depth at the
+    current level; cost: matching cost; before: inverse depth before its edges were sharpened."""
 
     photo: Photo
     scope: ranges.Scope
     given: bool
+    proposal: np.ndarray | None = None
     camera: Camera | None = None
     w: torch.Tensor | None = None
     cost: torch.Tensor | None = None
     agree: torch.Tensor | None = None
+    before: torch.Tensor | None = None
 
 
-def estimate(photos: list[Photo], device: torch.device, progress: Progress, sparse: np.ndarray | None = None) -> list[View]:
+def estimate(
+    photos: list[Photo],
+    device: torch.device,
+    progress: Progress,
+    sparse: np.ndarray | None = None,
+    proposals: Sequence[np.ndarray | None] = (),
+    aggregate: Aggregate = aggregator.learned,
+) -> list[View]:
     """Depth and confidence of every photo.
 
     photos: with cameras; those with ``depth`` keep it as it is (confidence 1) and help the others. sparse: (N, 3) world
-    points of the scene, if some are known; they bound the search. Returns one View a photo, in their order.
+    points of the scene, if some are known; they bound the search. proposals: (H, W) z-depth a photo, 0 unknown, that something
+    else suggests (a scan, a learned model): tried like a neighbour's, and kept where the photos do not speak against it.
+    aggregate: what makes depth and confidence of all that was found, at the end: the learned aggregator or the classical steps.
+    Returns one View a photo, in their order.
     A photo that shares too little with the others gets what they know of its sight, with a warning.
     """
     if not photos:
@@ -72,6 +89,8 @@ def estimate(photos: list[Photo], device: torch.device, progress: Progress, spar
     if sparse is None or len(sparse) < ranges.MIN_POINTS:
         sparse = ranges.sparse_points(photos, progress) if len(photos) > 1 else np.zeros((0, 3))
     states = [_State(p, s, p.depth is not None) for p, s in zip(photos, ranges.scopes(photos, np.asarray(sparse, np.float64)))]
+    for state, proposal in zip(states, proposals):
+        state.proposal = proposal
     work = [s for s in states if not s.given and s.scope.partners]
     sizes = _sizes(photos)
     passes = len(sizes)
@@ -93,10 +112,10 @@ def estimate(photos: list[Photo], device: torch.device, progress: Progress, spar
         for state, frame in zip(states, frames):
             state.camera = frame.camera
             if state.given:
-                state.w = _given(state.photo, frame.size, device)
+                state.w = _inverse(state.photo.depth, frame.size, device)
         _judge(states, work)
     _sharpen(states, work, frames, progress)
-    return _finish(states, work, frames, progress)
+    return _finish(states, work, frames, progress, aggregate)
 
 
 def _sizes(photos: list[Photo]) -> list[int]:
@@ -113,9 +132,9 @@ def _frames(states: list[_State], longest: int, device: torch.device) -> list[ma
     return [matching.make_frame(state.photo, longest, device) for state in states]
 
 
-def _given(photo: Photo, size: tuple[int, int], device: torch.device) -> torch.Tensor:
-    """Inverse depth (H, W) of a given depth map; sky and unknown are 0."""
-    depth = torch.from_numpy(np.ascontiguousarray(photo.depth, np.float32)).to(device)
+def _inverse(depth: np.ndarray, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    """Inverse depth (H, W) of a depth map; sky and unknown are 0."""
+    depth = torch.from_numpy(np.ascontiguousarray(depth, np.float32)).to(device)
     w = torch.where(torch.isfinite(depth) & (depth > 0), 1 / depth.clamp_min(1e-12), torch.zeros_like(depth))
     return F.interpolate(w[None, None], size, mode="nearest-exact")[0, 0]
 
@@ -172,6 +191,8 @@ def _refine(state: _State, frames, states, left: int, tick):
         ratio, _ = consistency.compare(state.w, state.camera, other.w, other.camera)
         hidden = ((ratio > 0) & (ratio < 0.97)).float()
         weights.append(1 - 0.5 * _resized(hidden, here.size, "bilinear"))
+    if state.proposal is not None:
+        proposals.append(_inverse(state.proposal, here.size, state.w.device))
     step = _pixel_step(state, here, partners)
     matcher = matching.SlantedMatcher(here, partners, radius=2, stride=2 if left == 1 else 1)
     aim = patchmatch.Objective(step, slanted.w, PRIOR, torch.stack(weights), (0.0, state.scope.largest * 1.1))
@@ -218,6 +239,7 @@ def _sharpen(states: list[_State], work: list[_State], frames, progress: Progres
         found.append(edges.sharpen(frames[index], partners, state.w, certain[index]))
     for state, w in zip(work, found):
         changed = (w - state.w).abs() > CHANGED * w
+        state.before = state.w
         state.w, state.cost = w, torch.where(changed, torch.full_like(state.cost, GOOD_COST), state.cost)
     _judge(states, work)
 
@@ -243,7 +265,7 @@ def _certainty(state: _State) -> torch.Tensor | None:
     return torch.ones_like(state.w) if state.given else _confidence(state)
 
 
-def _finish(states: list[_State], work: list[_State], frames, progress: Progress) -> list[View]:
+def _finish(states: list[_State], work: list[_State], frames, progress: Progress, aggregate: Aggregate) -> list[View]:
     """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
     certain = [_certainty(state) for state in states]
     for state, frame, sure in zip(states, frames, certain):
@@ -257,11 +279,11 @@ def _finish(states: list[_State], work: list[_State], frames, progress: Progress
         if state.given:
             depth, confidence = _kept(photo)
         else:
-            w, confidence = _completed(index, states, certain, frames, surfaces)
+            w, confidence = _completed(index, states, certain, frames, surfaces, aggregate)
             w, confidence = (_resized(x, photo.image.shape[:2], "nearest-exact") for x in (w, confidence))
             depth = torch.where(w > 0, 1 / w.clamp_min(1e-12), torch.full_like(w, float("inf"))).cpu().numpy()
             confidence = confidence.cpu().numpy()
-        if state not in work and not state.given:
+        if state not in work and not state.given and state.proposal is None:
             progress.warn(
                 f"{photo.name} shares too little with the other photos for its depth to be measured; its depth is a guess. "
                 "Add a photo taken a step to its side, or give its depth."
@@ -293,12 +315,17 @@ def _kept(photo: Photo) -> tuple[np.ndarray, np.ndarray]:
     return depth, (depth > 0).astype(np.float32)
 
 
-def _completed(index: int, states, certain, frames, surfaces: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def _completed(
+    index: int, states, certain, frames, surfaces: np.ndarray, aggregate: Aggregate
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Inverse depth (0 = sky) and confidence (H, W) of one photo, every pixel given a value."""
     state, frame = states[index], frames[index]
     seen, trust = _seen_by_others(index, states, certain, frame)
     if state.w is None:
         w, confidence = seen, trust * 0.5
+        if state.proposal is not None:
+            proposed = _inverse(state.proposal, frame.size, w.device)
+            return torch.where(w > 0, w, proposed), torch.where(w > 0, confidence, PROPOSED * (proposed > 0))
         flat = 1.0 / ranges.middle([s.photo for s in states], index, state.scope.known)
         if not bool((w > 0).any()):
             return torch.full(frame.size, flat, device=frame.gray.device), torch.full(frame.size, 0.02, device=frame.gray.device)
@@ -325,8 +352,16 @@ def _completed(index: int, states, certain, frames, surfaces: np.ndarray) -> tup
     known |= blue
     own, filled = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
     hypotheses = [planes.seen_from(plane, frame.camera, frame.size, w.device) for plane in surfaces]
-    w, cost = completion.choose(frame, judge, known, own, filled, hypotheses)
-    return w, torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(GUESS, 0.5))
+    proposal = None
+    if state.proposal is not None:
+        proposed = _inverse(state.proposal, frame.size, w.device)
+        proposal = matching.Planes(proposed, *patchmatch.slopes(proposed))
+    w, cost, plane = completion.choose(frame, judge, known, own, filled, hypotheses, proposal)
+    confidence = torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(aggregator.GUESS, 0.5))
+    others = [state.w, state.before, filled.w, seen, plane]
+    step = _pixel_step(state, frame, [frames[j] for j in state.scope.partners])
+    own = certain[index]
+    return aggregate(cues.Findings(judge, w, others, confidence, own, state.agree, state.cost, known, step))
 
 
 def _seen_by_others(index: int, states, certain, frame) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,8 +2,8 @@
 
 Started like the real one (``PYTHON -m engine serve``, which it ignores). CLOSEUP_FAULT names what goes wrong, in a job
 (:data:`FAULTS`) or before it: silent, dies, old-protocol, no-packages (an error instead of hello), tires (ends after a moment
-without work, as an idle engine does), deaf (ignores cancel), reads-nothing (its stdin stays full), slow, warns, no-frames,
-no-preview (refuses it), preview-dies (instead of an answer).
+without work, as an idle engine does), deaf (ignores cancel), reads-nothing (its stdin stays full), slow, rests (after one frame),
+warns, no-frames, no-preview (refuses it), preview-dies (instead of an answer).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def run(request: dict) -> None:
     cloud(folder / "cloud.ply")
     send(event="stage", stage="frames", message="Making frames", id=number)
     for index, item in enumerate(job["path"]):
-        until = time.monotonic() + FRAME_SECONDS
+        until = time.monotonic() + (3600.0 if FAULT == "rests" and index else FRAME_SECONDS)
         while time.monotonic() < until:
             time.sleep(0.005)
             if number in cancelled and FAULT != "deaf":

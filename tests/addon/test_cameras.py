@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 import pytest
 from conftest import module
-from mathutils import Euler, Matrix, Vector
+from mathutils import Euler, Matrix, Quaternion, Vector
 
 POINTS = np.array([[0.4, -0.2, -3.0], [-1.1, 0.7, -5.0], [0.0, 0.0, -1.0], [2.0, 1.5, -9.0]])
 """In the camera's own space (Blender's axes)."""
@@ -179,3 +179,32 @@ def test_a_move_ends_as_close_as_asked_and_looks_at_its_target(scene):
     assert distances[0] / distances[1] == pytest.approx(4.0, rel=1e-4)
     look = ends[1][:3, :3].T @ (np.array((0.3, 0, 0.2)) - ends[1][:3, 3])
     assert look[2] / np.linalg.norm(look) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_solved_camera_goes_back_into_a_job_as_it_was_solved_until_it_is_moved(scene, tmp_path):
+    """To the last bit, though Blender rounds it: so depth that was measured with it serves the next job."""
+    gather, job = module("closeup_addon.gather"), module("engine.job")
+    path, chance = tmp_path / "photo.png", np.random.default_rng(3)
+    bpy.data.images.new("photo", 40, 30).save(filepath=str(path))
+    turns = [Quaternion(chance.normal(size=4)).normalized() for _ in range(20)]
+    turns += [Euler((x, 0, 0.3)).to_quaternion() for x in (0, math.pi)]  # straight down and up
+    solved = []
+    for index, turn in enumerate(turns):
+        place = chance.normal(size=3) * 10.0 ** (index % 5 - 1)
+        rotation = np.linalg.qr(np.array(turn.to_matrix()))[0]
+        rotation *= np.sign(np.linalg.det(rotation))
+        pose = (*((*map(float, row), float(x)) for row, x in zip(rotation, place)), (0.0, 0.0, 0.0, 1.0))
+        focal = float(chance.uniform(20, 200))
+        solved.append(job.Camera(40, 30, focal, focal * (1 + index % 2 / 1000), 20 + float(chance.normal()), 15.1, pose))
+        scene.closeup.photos.add().name = "photo"
+        item = scene.closeup.photos[-1]
+        item.filepath = str(path)
+        item.camera = module("closeup_addon.photo_cameras").new(scene, "photo", solved[-1], path, "Cameras-001")
+    cameras = [source.camera for source in gather.sources(scene, tmp_path, gather.Options())]
+    assert cameras == solved
+    scene.closeup.photos[0].camera.rotation_euler.x += 1e-4
+    scene.closeup.photos[1].camera.data.lens *= 1.0001
+    scene.closeup.photos[2].camera["closeup_camera"] = (1.0, 2.0)  # a stranger's file
+    moved = [source.camera for source in gather.sources(scene, tmp_path, gather.Options())]
+    assert [a == b for a, b in zip(moved, solved)] == [False] * 3 + [True] * (len(solved) - 3)
+    assert moved[1].fx == pytest.approx(solved[1].fx * 1.0001, rel=1e-6)

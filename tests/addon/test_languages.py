@@ -29,7 +29,7 @@ def registered() -> Iterator[str]:
     classes = (*module("panels").CLASSES, *module("operators").CLASSES)
     yield from (cls.bl_label for cls in classes if hasattr(cls, "bl_label"))
     yield from (text for operator in operators for text in (operator.name, operator.description))
-    groups = [module("closeup_addon.properties").CloseUpPhoto, module("closeup_addon.properties").CloseUpSettings]
+    groups = module("closeup_addon.properties").CLASSES
     kinds = [*operators, *(cls.bl_rna for cls in groups), bpy.context.preferences.addons[PACKAGE].preferences.bl_rna]
     for item in (item for kind in kinds for item in kind.properties if item.identifier not in kind.base.properties):
         if item.is_hidden:

@@ -7,6 +7,7 @@ import sys
 
 import addon_utils
 import bpy
+import pytest
 from conftest import PACKAGE, module
 
 
@@ -47,3 +48,12 @@ def test_grey_buttons_without_photos():
 def test_every_button_knows_whether_it_can_be_pressed():
     for name in dir(bpy.ops.closeup):
         assert getattr(bpy.ops.closeup, name).poll() in {True, False}, name  # an error in poll() would be raised
+
+
+def test_every_grey_button_says_why():
+    grey = [name for name in dir(bpy.ops.closeup) if not getattr(bpy.ops.closeup, name).poll()]
+    assert len(grey) >= 10
+    for name in grey:
+        with pytest.raises(RuntimeError, match=r"poll\(\) .+") as caught:
+            getattr(bpy.ops.closeup, name)()
+        assert "context is incorrect" not in str(caught.value), name  # what Blender says when an operator gives no reason

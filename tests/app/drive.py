@@ -23,6 +23,9 @@ from person import (
     play,
     press,
     press_generate,
+    stop_the_clock,
+    thumbnails_known,
+    until,
 )
 
 
@@ -33,39 +36,41 @@ def steps():
         bpy.data.objects.remove(obj)
     scene.frame_end = 12
     scene.render.resolution_percentage = 25
+    stop_the_clock()
     yield from open_sidebar()
     yield from picture("empty")
 
+    queue = module("jobs").queue
     add_photos()
-    yield 0.5
+    yield from until(thumbnails_known)
     yield from picture("photos")
     engine("hangs")
     press("solve_cameras")
-    yield 1.5
+    yield from until(lambda: queue.latest.stage == "cameras")
     yield from picture("solving")
     bpy.ops.closeup.cancel()
     yield from finished(30)
     give_cameras()
-    engine("slow")
+    engine("rests")
     yield from press_generate()
-    yield 2.5
+    yield from until(lambda: queue.latest.frames)
     yield from picture("running")
     bpy.ops.closeup.cancel()
     yield from finished(20)
-    found["cancelled"] = module("jobs").queue.latest.state
+    found["cancelled"] = queue.latest.state
     yield 0.5
     yield from picture("cancelled")
 
     engine("works")
     press("preview_frame")
     yield from finished(30)
-    found["preview"] = module("jobs").queue.latest.state
+    found["preview"] = queue.latest.state
     yield 1.0
     yield from picture("preview")
     scene.frame_set(6)  # where undo and redo will come back to
     press("generate")
     yield from finished(60)
-    shot = module("jobs").queue.latest
+    shot = queue.latest
     found["done"], found["cloud_type"] = shot.state, shot.placed.cloud.type
     cloud_name = shot.placed.cloud.name
 
@@ -99,7 +104,7 @@ def steps():
     yield from finished(20)
     yield 0.5
     yield from picture("error")
-    found["error"] = module("jobs").queue.latest.error
+    found["error"] = queue.latest.error
 
     bpy.ops.wm.save_as_mainfile(filepath=str(OUT / "saved.blend"))
     bpy.ops.wm.open_mainfile(filepath=str(OUT / "saved.blend"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from person import OUT, PACKAGE, area, found, module, open_sidebar, picture, play, sidebar, timed_panels, window
 
+FOLDER = Path("/var/tmp/closeup-engine-of-a-play")
 LINES = ("Making a Python 3.11 environment", "Downloading numpy (16.1MiB)", "Downloading torch (502.2MiB)")
 PROGRESS = (0.42, "Downloading torch: 7 of 12 packages, 310 of 738 MB")
 
@@ -28,7 +30,13 @@ def steps():
         bpy.utils.register_class(cls)
     yield from open_sidebar()
     preferences, environment = module("preferences"), module("environment")
-    preferences.get().engine_folder = str(OUT / "engine")
+    area().spaces.active.overlay.show_overlays = False  # behind the panel there is nothing that graphics drivers draw otherwise
+    # the same folder and the same machine in every picture
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    preferences.get().engine_folder = str(FOLDER)
+    environment.find_accelerator = lambda: environment.Accelerator("cpu", "CPU", "cpu")
+    installation = module("installation")
+    installation._accelerator[:] = [environment.find_accelerator()]
     yield 1.0
     yield from picture("engine-absent")
 
@@ -48,11 +56,11 @@ def steps():
     found["click_ms"] = 1000 * (time.perf_counter() - started)
     yield 1.0
     yield from picture("engine-installing")
-    found["running"] = [module("installation").state.running, module("installation").state.factor]
+    found["running"] = [installation.state.running, installation.state.factor]
     go_on.set()
     yield 1.0
     yield from picture("engine-error")
-    module("installation").state.error = ""
+    installation.state.error = ""
 
     folder = preferences.engine_folder()
     python = environment.python_of(folder)
@@ -61,7 +69,7 @@ def steps():
     state = importlib.import_module(f"{PACKAGE}.closeup_addon.environment.state")
     device = {"device": "cuda", "device_name": "NVIDIA GeForce RTX 4090", "packages": {"torch": "2.13.0+cu130"}, "notes": []}
     state.write(folder, environment.State("ready", found=device, accelerator="cuda", bytes=5 << 30))
-    module("installation").state.ended += 1
+    installation.state.ended += 1
     yield 0.6
     yield from picture("engine-ready")
     bpy.ops.preferences.addon_show(module=PACKAGE)
@@ -81,6 +89,7 @@ def steps():
         bpy.ops.closeup.remove_engine("INVOKE_DEFAULT")
     yield 0.5
     yield from picture("engine-remove")
+    shutil.rmtree(FOLDER)
     for cls in panels.CLASSES:  # Blender unregisters them all when it quits
         if cls not in engine:
             bpy.utils.register_class(cls)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import bpy
@@ -23,22 +22,14 @@ from person import (
     picture,
     play,
     sidebar,
+    thumbnails_known,
     timed_panels,
+    until,
 )
 
 
 def names() -> list[str]:
     return [item.name for item in bpy.context.scene.closeup.photos]
-
-
-def until(what, seconds: float = 60.0):
-    """Wait for something to come true, and a little for Blender to settle."""
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            raise TimeoutError("it did not come true")
-        yield 0.05
-    yield 0.3
 
 
 def overridden():
@@ -51,12 +42,10 @@ def steps():
     scene = bpy.context.scene
     scene.render.engine, scene.cycles.samples = "CYCLES", 1
     scene.render.resolution_x, scene.render.resolution_y = 320, 240
+    _open_all_panels()  # before they are drawn for the first time: Blender keeps what is closed then
     yield from open_sidebar()
-    _open_all_panels()
     add_photos()
-    thumbnails = module("thumbnails")
-    yield from until(lambda: all(thumbnails.icon(item) for item in scene.closeup.photos), 20)
-    yield 2.0
+    yield from until(thumbnails_known, 20)
     yield from picture("photos-list")
     yield from dropped()
     yield from rendered(scene)
@@ -70,12 +59,22 @@ def steps():
         "The camera could not be found for photo-1.png, left out: no overlap between it and photo-2.png, add a photo between."
     )
     bpy.context.scene.closeup.active_photo = 1
+    yield from until(lambda: not any(module("notice").of(place) for place in ("photos", "exchange")))  # they pass
     yield from picture("photos-failed")
+    yield from scans_and_models()
+
+
+def scans_and_models():
+    """A scan on its list, and a learned model that nobody has fetched: the panel asks where it is."""
+    (OUT / "hall.las").write_bytes(b"points")
+    bpy.ops.closeup.add_scans(directory=str(OUT), files=[{"name": "hall.las"}])
+    bpy.context.scene.closeup.depth_method = "depth-anything-3-small"
+    yield from picture("scans-and-models")
 
 
 def _open_all_panels() -> None:
     """Panels that begin closed are drawn, too."""
-    for name in ("CLOSEUP_PT_photo", "CLOSEUP_PT_align", "CLOSEUP_PT_exchange"):
+    for name in ("CLOSEUP_PT_photo", "CLOSEUP_PT_align", "CLOSEUP_PT_scans", "CLOSEUP_PT_exchange"):
         cls = getattr(bpy.types, name)
         bpy.utils.unregister_class(cls)
         cls.bl_options = set()
@@ -91,7 +90,7 @@ def dropped():
     x, y = yield from drop(PHOTOS[2:])
     yield from picture("dropped")
     yield from click(x, y)
-    yield 0.7
+    yield from until(lambda: sidebar().active_panel_category == "Close-up", 10)
     found["dropped"] = names()
     found["tab"] = [area().spaces.active.show_region_ui, sidebar().active_panel_category]
 

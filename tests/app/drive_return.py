@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 
 import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from person import OUT, area, click, engine, finished, found, module, open_sidebar, picture, play, press, sidebar
+from person import OUT, area, click, engine, finished, found, module, open_sidebar, picture, play, press, sidebar, stop_the_clock
 
 
 def steps():
@@ -17,6 +18,7 @@ def steps():
     yield 1.5
     yield from finished(30)
     history, queue = module("history").history, module("jobs").queue
+    stop_the_clock()
     yield from open_sidebar()
     bpy.context.window_manager.closeup_shot_index = 0
     yield from picture("returned")
@@ -27,6 +29,7 @@ def steps():
     yield from finished(60)
     yield 0.5
     found["continued"] = shots()
+    random.seed(5)  # the panel shows the seed that is drawn
     bpy.ops.closeup.redo_shot(seed="NEW")
     yield from finished(60)
     yield 0.5

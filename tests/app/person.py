@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 
@@ -54,6 +55,12 @@ def picture(name: str):
     """A picture of the screen, taken while Blender goes on."""
     area().tag_redraw()
     yield 0.4
+    for preview in module("thumbnails")._collection.values():  # Blender reads them in a thread; one that is asked for is read
+        tuple(preview.icon_size)
+    area().tag_redraw()
+    yield 0.2
+    region = sidebar()
+    found.setdefault("sidebars", {})[name] = [region.x, region.y, region.width, region.height]
     process = subprocess.Popen(["import", "-window", "root", str(OUT / f"{name}.png")])
     while process.poll() is None:
         yield 0.05
@@ -116,15 +123,37 @@ def drop(paths: list[Path]):
     return x, y
 
 
+def until(what, seconds: float = 60.0):
+    """Wait for something to come true, and a little for Blender to settle."""
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            raise TimeoutError("it did not come true")
+        yield 0.05
+    yield 0.3
+
+
 def finished(seconds: float):
     """Until the latest shot has ended."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+
+    def ended() -> bool:
         shot = module("jobs").queue.latest
-        if shot and shot.ended:
-            return
-        yield 0.1
-    raise TimeoutError("the close-up did not end")
+        return shot is not None and shot.ended
+
+    yield from until(ended, seconds)
+
+
+def thumbnails_known() -> bool:
+    """Whether every photo on the list has its picture."""
+    return all(module("thumbnails").icon(item) for item in bpy.context.scene.closeup.photos)
+
+
+def stop_the_clock() -> None:
+    """Panels show one date and one duration, so that their pictures can be compared."""
+    importlib.import_module(f"{PACKAGE}.panels.shots").time = SimpleNamespace(
+        localtime=int, strftime=lambda *_: "21 Nov 2026 12:00"
+    )
+    module("jobs").duration = lambda seconds: "0:07"
 
 
 def press_generate():

@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import looks
 import pytest
 from application import HERE, ROOT, Application
 from PIL import Image
@@ -78,11 +79,11 @@ def played(tmp_path_factory) -> dict:
     write_photos(work / "photos")
     engines = {
         "works": launcher(work / "works"),
-        "slow": launcher(work / "slow", "slow", seconds=5.0),
+        "rests": launcher(work / "rests", "rests"),
         "fails": launcher(work / "fails", "error"),
         "hangs": launcher(work / "hangs", "hangs"),
     }
-    return play(work, "drive.py", engines, 400)
+    return play(work, "drive.py", engines, 600)
 
 
 def test_every_step_was_played(played):
@@ -117,6 +118,11 @@ def colour(played: dict, name: str) -> tuple:
 
 def test_the_panels_speak_the_users_language(played):
     assert played["german"] == "1 von 3 Kameras bekannt"
+
+
+@pytest.mark.parametrize("state", ["empty", "photos", "solving", "running", "preview", "done-solid", "error", "move", "german"])
+def test_the_sidebar_looks_as_it_should(played, state):
+    looks.check(played, state)
 
 
 def test_a_failure_is_shown_as_a_sentence_and_the_file_reopens(played):
@@ -180,6 +186,11 @@ def test_shots_continue_are_redone_shown_and_deleted(returned):
     assert returned["outputs"] == {"strips": 1, "nodes": 1, "plane": True, "windows": 2, "shown": "finished"}
     assert returned["deleted"] == ["interrupted-001", "finished-001"]
     assert returned["reopened"] == {"shots": ["interrupted-001", "finished-001"], "placing": []}
+
+
+@pytest.mark.parametrize("state", ["shots", "narrow"])
+def test_the_sidebar_looks_as_it_should_with_shots_and_narrow(returned, state):
+    looks.check(returned, state)
 
 
 def test_the_command_line(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import looks
 import pytest
 from test_application import play, write_photos
 
@@ -27,3 +28,8 @@ def test_the_installation_runs_beside_blender(played):
 def test_drawing_the_panel_is_quick(played):
     draws, median, _ = played["panel_ms"]
     assert draws >= 50 and median < 2.0
+
+
+@pytest.mark.parametrize("state", ["engine-absent", "engine-installing", "engine-error", "engine-ready"])
+def test_the_panel_looks_as_it_should(played, state):
+    looks.check(played, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import looks
 import pytest
 from test_application import play, write_photos
 
@@ -52,3 +53,8 @@ def test_a_click_picks_the_surface_and_keys_do_what_the_status_bar_says(played):
 
 def test_colmap_goes_out_and_in_beside_the_interface(played):
     assert played["imported"] == 1  # the rendered camera; photos without cameras are not exported
+
+
+@pytest.mark.parametrize("state", ["photos-failed"])
+def test_the_sidebar_looks_as_it_should(played, state):
+    looks.check(played, state)

@@ -1,4 +1,4 @@
-"""Depth from photos against the truth: our stereo and OpenCV's StereoSGBM on rectified pairs, fused."""
+"""Depth from photos against the truth: our stereo, learned and classical at its end, and OpenCV's StereoSGBM, fused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import torch
 from tables import table
 
 from engine import camera as cams
-from engine.geometry import ranges, stereo
+from engine.generation.textures import bank
+from engine.geometry import aggregator, ranges, rooms, stereo
+from engine.geometry.train_aggregator import HELD_OUT, SURE
 from engine.job import Camera
 from engine.progress import Progress
 from engine.records import Photo
@@ -24,7 +26,10 @@ sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "tests" / "engine")]
 import report  # noqa: E402 - these two stand in the folders above
 import synthetic  # noqa: E402
 
-CONFIDENT = 0.5
+ROOMS = 2
+"""Rooms of the synthetic world, seen by no training."""
+BINS = 10
+"""Of confidence, for the calibration."""
 AGREE = 0.01
 """Relative difference of depth within which two pairs agree."""
 BLOCK = 5
@@ -36,25 +41,35 @@ Depths = list[tuple[np.ndarray, np.ndarray]]
 
 
 def run(out: Path, folders: list[Path]) -> str:
-    """A markdown table. folders: scenes that demo/still_life.py wrote; without any the ray-cast ones of the tests are taken.
+    """Markdown tables. folders: scenes that demo/still_life.py wrote; without any the ray-cast ones of the tests are taken. A few
+    rooms of the synthetic world are always among them.
 
-    out: gets a picture of the depth maps of each scene.
+    out: gets a picture of the depth maps of each scene, and one of the calibration.
     """
-    rows = []
-    for name, photos, truth in map(_rendered, folders) if folders else _ray_cast():
+    rows, calibrations = [], []
+    scenes = [*(map(_rendered, folders) if folders else _ray_cast()), *_rooms()]
+    _ours(scenes[0][1][:2], ranges.sparse_points(scenes[0][1][:2], Progress()))  # what is compiled once is no photo's time
+    for name, photos, truth in scenes:
         sparse = ranges.sparse_points(photos, Progress())
         pictures = [np.hstack(truth)]
-        for method, estimate in (("ours", _ours), ("StereoSGBM, fused", sgbm)):
-            if not rows:
-                estimate(photos[:2], sparse)  # what is compiled or loaded once is no photo's time
+        for estimate in (_ours, _sgbm):
             start = time.perf_counter()
-            found = estimate(photos, sparse)
+            methods = estimate(photos, sparse)
             seconds = (time.perf_counter() - start) / len(photos)
-            rows.append([name, method, *measures(photos, truth, found), f"{seconds:.1f}"])
-            pictures.append(np.hstack([depth for depth, _ in found]))
+            for method, found in methods.items():
+                error, confidence = errors(photos, truth, found)
+                rows.append([name, method, *measures(error, confidence), f"{seconds:.1f}"])
+                pictures.append(np.hstack([depth for depth, _ in found]))
+                if estimate is _ours:
+                    calibrations.append((name, method, *calibration(error, confidence)))
         _write(out / f"depth-{name}.png", np.vstack(pictures))
+    _draw(out / "calibration.png", calibrations)
     header = ["scene", "method", "within 2%", "within 1%", "median error", "confident", "confident within 2%", "s/photo"]
-    return table("Depth of pixels that two photos see", header, rows) + "\nPictures: truth, ours, SGBM, as depth-*.png\n"
+    return (
+        table("Depth of pixels that two photos see", header, rows)
+        + f"\nConfident: at least {SURE}. Pictures: truth, ours, ours without the network, SGBM, as depth-*.png\n\n"
+        + table("Calibration: of pixels at a confidence, how many are right", *_calibration_rows(calibrations))
+    )
 
 
 def _rendered(folder: Path) -> tuple[str, list[Photo], list[np.ndarray]]:
@@ -69,24 +84,87 @@ def _ray_cast() -> Iterator[tuple[str, list[Photo], list[np.ndarray]]]:
         yield f"ray-cast, {spread}°", *synthetic.photos(4, 400, 300, spread=spread)
 
 
-def _ours(photos: list[Photo], sparse: np.ndarray) -> Depths:
-    views = stereo.estimate(photos, torch.device("cpu"), Progress(), sparse=sparse)
-    return [(view.depth, view.confidence) for view in views]
+def _rooms() -> Iterator[tuple[str, list[Photo], list[np.ndarray]]]:
+    textures = bank(HELD_OUT, 24, torch.device("cpu"))
+    for number in range(ROOMS):
+        yield f"room {number + 1}", *rooms.photos(HELD_OUT + 1000 + number, textures, 400, 300)
 
 
-def measures(photos: list[Photo], truth: list[np.ndarray], found: Depths) -> list[str]:
-    """Of the pixels that two photos see: within 2 %, within 1 %, median error, called confident, and of these within 2 %."""
-    errors, sure = [], []
+def _ours(photos: list[Photo], sparse: np.ndarray) -> dict[str, Depths]:
+    """Learned at the end, and classical; the time is that of both, which differ little."""
+    classical = []
+
+    def both(findings):
+        w, confidence = (part.numpy() for part in aggregator.classical(findings))
+        with np.errstate(divide="ignore"):
+            classical.append((1 / w, confidence))
+        return aggregator.learned(findings)
+
+    views = stereo.estimate(photos, torch.device("cpu"), Progress(), sparse=sparse, aggregate=both)
+    return {"ours": [(view.depth, view.confidence) for view in views], "ours, classical": classical}
+
+
+def _sgbm(photos: list[Photo], sparse: np.ndarray) -> dict[str, Depths]:
+    return {"StereoSGBM, fused": sgbm(photos, sparse)}
+
+
+def errors(photos: list[Photo], truth: list[np.ndarray], found: Depths) -> tuple[np.ndarray, np.ndarray]:
+    """Relative error (N,) and confidence (N,) of the pixels that two photos see."""
+    wrong, sure = [], []
     for index, (depth, confidence) in enumerate(found):
         seen = report.seen_twice([photo.camera for photo in photos], truth, index)
         with np.errstate(invalid="ignore"):
             error = np.abs(depth[seen] / truth[index][seen] - 1)
-        errors.append(np.where(depth[seen] > 0, error, np.inf))
-        sure.append(confidence[seen] >= CONFIDENT)
-    error, confident = np.concatenate(errors), np.concatenate(sure)
+        wrong.append(np.where(depth[seen] > 0, error, np.inf))
+        sure.append(confidence[seen])
+    return np.concatenate(wrong), np.concatenate(sure)
+
+
+def measures(error: np.ndarray, confidence: np.ndarray) -> list[str]:
+    """Within 2 %, within 1 %, median error, called confident, and of these within 2 %."""
+    confident = confidence >= SURE
     shares = [error < 0.02, error < 0.01, confident, error[confident] < 0.02]
     text = [f"{100 * share.mean():.1f}%" for share in shares]
     return [*text[:2], f"{100 * np.median(error):.2f}%", *text[2:]]
+
+
+def calibration(error: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, float]:
+    """(BINS, 4) share of pixels, mean confidence, shares within 1 % and 2 %, NaN where few are; and the mean distance of
+    confidence from the share within 1 % (expected calibration error)."""
+    place = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    rows = np.full((BINS, 4), np.nan)
+    for number in range(BINS):
+        there = place == number
+        if there.mean() > 1e-3:
+            part = error[there]
+            rows[number] = there.mean(), confidence[there].mean(), (part < 0.01).mean(), (part < 0.02).mean()
+    return rows, float(np.nansum(rows[:, 0] * np.abs(rows[:, 1] - rows[:, 2])))
+
+
+def _calibration_rows(calibrations) -> tuple[list[str], list[list[str]]]:
+    header = ["scene", "method", *(f"{number / BINS:.1f}" for number in range(BINS)), "mean distance"]
+    rows = []
+    for name, method, bins, off in calibrations:
+        for label, column in (("within 1%", 2), ("within 2%", 3)):
+            cells = ["" if np.isnan(value) else f"{100 * value:.0f}%" for value in bins[:, column]]
+            rows.append([name, f"{method}, {label}", *cells, f"{off:.3f}" if column == 2 else ""])
+    return header, rows
+
+
+def _draw(path: Path, calibrations, side: int = 320) -> None:
+    """Share within 1 % (full) and 2 % (thin) over confidence, one square a scene; learned green, classical red."""
+    names = list(dict.fromkeys(name for name, *_ in calibrations))
+    picture = np.full((side, side * len(names), 3), 255, np.uint8)
+    for name, method, bins, _ in calibrations:
+        left = names.index(name) * side
+        cv2.line(picture, (left, side - 1), (left + side - 1, 0), (200, 200, 200), 1)
+        colour = (40, 140, 40) if method == "ours" else (40, 40, 200)
+        known = ~np.isnan(bins[:, 0])
+        for column, thickness in ((2, 3), (3, 1)):
+            points = np.stack([left + bins[known, 1] * side, side - bins[known, column] * side], -1)
+            cv2.polylines(picture, [points.astype(np.int32)], False, colour, thickness, cv2.LINE_AA)
+        cv2.putText(picture, name, (left + 8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.imwrite(str(path), picture)
 
 
 def _write(path: Path, depth: np.ndarray) -> None:

@@ -1,35 +1,21 @@
-"""Cameras solved from photos, against the truth of a synthetic scene and on real captures."""
+"""Cameras solved from photos, against the truth of a synthetic scene; real photos are in test_captures.py."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
+import pycolmap
 import pytest
 import synthetic
+from solving import degrees, rotation, solve, worst_rotation
 
 from engine import camera as cams
-from engine import photos as photo_files
-from engine.geometry import cameras, gauge, lens, sfm
-from engine.job import GeometrySettings, Job, Source
+from engine.geometry import cameras, gauge, latecomers, lens, model_checks, overlaps, sfm
 from engine.progress import Cancelled, EngineError, Progress
 from engine.records import Photo
-
-CAPTURES = Path(__file__).resolve().parents[3] / "shared" / "captures"
-SETS = {
-    "berlin": ("berlin/*.jpg", None, 31.6),
-    "flowerpot": ("flowerpot/photo_*.jpg", 29.5, 29.9),
-    "flowerpot without focal length": ("flowerpot/photo_*.jpg", None, 29.9),
-    "panel17": ("panel17/*.jpg", None, 27.1),
-    "banana": ("banana/DSC_042[3-6].JPG", None, 62.3),
-}
-FOUND = [name for name in SETS if CAPTURES.is_dir()]
-FULL = os.environ.get("CLOSEUP_LAB") == "full" and bool(FOUND)
 
 
 def true_scene(count: int = 4, **kwargs) -> list[Photo]:
@@ -51,26 +37,6 @@ def stranger() -> Photo:
 
 def unknown(photo: Photo) -> Photo:
     return replace(photo, camera=None)
-
-
-def rotation(photo: Photo) -> np.ndarray:
-    return cams.world_from_camera(photo.camera)[:3, :3]
-
-
-def degrees(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.degrees(np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1))))
-
-
-def worst_rotation(found: list[Photo], wanted: list[Photo]) -> float:
-    """Degrees; the largest error of a relative rotation between photos of the same name."""
-    of = {photo.name: rotation(photo) for photo in wanted}
-    pairs = itertools.combinations([(rotation(p), of[p.name]) for p in found if p.name in of], 2)
-    return max(degrees(a.T @ b, c.T @ d) for (a, c), (b, d) in pairs)
-
-
-def solve(photos: list[Photo]) -> tuple[cameras.Solve, list[str]]:
-    progress = Progress()
-    return cameras.solve_cameras(photos, progress), progress.warnings
 
 
 def test_known_cameras_are_returned_at_once(truth):
@@ -120,6 +86,13 @@ def test_others_join_the_known_cameras(truth, known):
         assert degrees(rotation(found), rotation(true)) < 0.2
         assert np.linalg.norm(cams.position(found.camera) - cams.position(true.camera)) < 0.02
         assert found.camera.fx == pytest.approx(true.camera.fx, rel=0.01)
+
+
+def test_a_known_camera_without_overlap_does_no_harm(truth, stranger):
+    photos = [truth[0], replace(stranger, camera=truth[2].camera), unknown(truth[1]), truth[3]]
+    result, _ = solve(photos)
+    assert [p.name for p in result.photos] == [p.name for p in photos]
+    assert degrees(rotation(result.photos[2]), rotation(truth[1])) < 0.2
 
 
 def test_one_known_camera_sets_the_world_but_not_its_size(truth):
@@ -270,6 +243,56 @@ def test_matching_agrees_with_its_plain_definition():
     assert sfm.match_pair(a[:1], b, 0.8).shape == sfm.match_pair(a[:0], b, 0.8).shape == (0, 2)
 
 
+def test_only_pairs_with_something_in_common_are_likely():
+    generator = np.random.default_rng(1)
+    scenes = [generator.integers(0, 90, (300, 128)) for _ in range(2)]
+    features = {}
+    for index, scene in enumerate([0, 0, 1, 1]):
+        rows = np.concatenate([scenes[scene], generator.integers(0, 90, (2500, 128))]).astype(np.float32)
+        rows = np.clip(rows + generator.integers(-5, 5, rows.shape), 0, 255)
+        rows = np.round(rows / np.linalg.norm(rows, axis=1, keepdims=True) * 512).astype(np.uint8)
+        scales = np.where(np.arange(len(rows)) < 300, 9, 1).astype(np.float32)  # what they share is coarse
+        features[index] = sfm.Features(np.zeros((len(rows), 2)), rows, scales)
+    assert sfm.likely_pairs(features, 0.8, Progress()) == [(0, 1), (2, 3)]
+
+
+def held_shot(photo: Photo, camera_id: int) -> sfm.Shot:
+    """The shot of a photo whose camera is known."""
+    k = photo.camera
+    lens = pycolmap.Camera(model="PINHOLE", width=k.width, height=k.height, params=[k.fx, k.fy, k.cx, k.cy])
+    lens.camera_id = camera_id
+    return sfm.Shot(sfm.grey_for_solving(photo.image, 320), photo.mask, lens, cams.world_from_camera(k), hold_lens=True)
+
+
+@pytest.fixture(scope="module")
+def model_of_the_truth(truth, tmp_path_factory) -> tuple[list[sfm.Shot], sfm.Model]:
+    """The scene's points, triangulated from its true cameras."""
+    shots = [held_shot(photo, 1) for photo in truth]
+    evidence = overlaps.Evidence(shots, Progress())
+    features = list(evidence.features(overlaps.NORMAL, [0, 1, 2, 3]).values())
+    pairs = evidence.all_matches(overlaps.NORMAL)
+    work = tmp_path_factory.mktemp("truth")
+    sfm.write_database(work / "database.db", shots, features, pairs, sfm.verify(shots, features, pairs, True, Progress(), 0))
+    return shots, sfm.reconstruct(work, shots, sfm.MapperSettings(), 0)[0]
+
+
+def test_a_latecomer_joins_and_a_stranger_does_not(truth, stranger, model_of_the_truth, tmp_path):
+    shots, whole = model_of_the_truth
+    shots = [
+        *(replace(shot, fixed=None) for shot in shots),
+        replace(held_shot(replace(stranger, camera=truth[0].camera), 1), fixed=None),
+    ]
+    three = model_checks.without(whole, 3)
+    evidence = overlaps.Evidence(shots, Progress())
+    found = latecomers.join(tmp_path, shots, three, evidence, sfm.MapperSettings(), Progress(), 0)
+    assert sorted(found.poses) == [0, 1, 2, 3]
+    assert all(np.array_equal(found.poses[i], three.poses[i]) for i in range(3))
+    assert degrees(found.poses[3][:3, :3], whole.poses[3][:3, :3]) < 0.1
+    assert np.linalg.norm(found.poses[3][:3, 3] - whole.poses[3][:3, 3]) < 0.02
+    assert len(found.seen[3]) >= 50 and len(found.points) > len(three.points)
+    assert all(np.median(model_checks.reprojection_errors(found, i)) < 1 for i in range(4))
+
+
 def test_alignment_finds_the_similarity():
     generator = np.random.default_rng(0)
     poses = np.tile(np.eye(4), (3, 1, 1))
@@ -288,76 +311,3 @@ def test_cancelling_stops_the_solve(truth):
     calls = itertools.count()
     with pytest.raises(Cancelled):
         cameras.solve_cameras([unknown(photo) for photo in truth], Progress(cancelled=lambda: next(calls) > 2))
-
-
-# --- real captures -----------------------------------------------------------
-
-
-@functools.cache
-def capture(name: str) -> tuple[Photo, ...]:
-    """The photos of one of SETS, at most 1000 pixels long."""
-    pattern, focal, _ = SETS[name]
-    sources = tuple(Source(str(path), focal_35mm=focal) for path in sorted(CAPTURES.glob(pattern)))
-    return tuple(photo_files.load(Job(sources, (), geometry=GeometrySettings(max_size=1000)), CAPTURES, Progress()))
-
-
-@functools.cache
-def solved(name: str) -> cameras.Solve:
-    result, warnings = solve(list(capture(name)))
-    assert not warnings
-    return result
-
-
-def focal_35mm(photo: Photo) -> float:
-    return lens.focal_35mm(photo.camera.fx, photo.camera.width, photo.camera.height)
-
-
-@pytest.mark.parametrize("name", FOUND)
-def test_captures_are_solved(name):
-    result = solved(name)
-    assert len(result.photos) == len(capture(name)) >= 3 and not result.unplaced
-    for photo in result.photos:
-        assert focal_35mm(photo) == pytest.approx(SETS[name][2], rel=0.04)
-        assert result.errors[photo.name] < 1.0
-        _, depth = cams.project(photo.camera, result.points)
-        assert (depth > 0).mean() > 0.99
-
-
-def of_three(*names: str) -> list[tuple[str, tuple[int, ...]]]:
-    return [(name, chosen) for name in names if name in FOUND for chosen in itertools.combinations(range(4), 3)]
-
-
-# the first three of the relief, nearly flat, fit a focal length of 49 mm almost as well as their own
-@pytest.mark.parametrize(("name", "chosen"), of_three("panel17", "flowerpot") if FULL else of_three("panel17")[:1])
-def test_three_photos_are_solved_as_the_whole_capture_is(name, chosen):
-    result, _ = solve([capture(name)[i] for i in chosen])
-    assert len(result.photos) == 3
-    assert worst_rotation(result.photos, solved(name).photos) < 0.7
-    for photo in result.photos:
-        assert focal_35mm(photo) == pytest.approx(focal_35mm(solved(name).photos[0]), rel=0.04)
-
-
-@pytest.mark.skipif(not FULL, reason="minutes long; CLOSEUP_LAB=full runs it")
-@pytest.mark.parametrize(
-    ("name", "chosen"),
-    [(name, pair) for name in FOUND if name != "banana" for pair in itertools.combinations(range(len(capture(name))), 2)]
-    if FULL
-    else [("berlin", (0, 2))],
-)
-def test_two_photos_are_solved_or_refused_by_name(name, chosen):
-    pair = [capture(name)[i] for i in chosen]
-    try:
-        result, _ = solve(pair)
-    except EngineError as error:
-        assert error.code == "no-cameras" and all(photo.name in str(error) for photo in pair)
-        assert "add a photo" in str(error) or "take one" in str(error)
-        return
-    assert worst_rotation(result.photos, solved(name).photos) < 2.0
-
-
-@pytest.mark.skipif(not FULL, reason="minutes long; CLOSEUP_LAB=full runs it")
-def test_a_photo_of_another_capture_is_named():
-    mixed = [*capture("panel17"), capture("berlin")[0]]
-    result, warnings = solve(mixed)
-    assert result.unplaced == [mixed[-1].name] and any(mixed[-1].name in text for text in warnings)
-    assert worst_rotation(result.photos, solved("panel17").photos) < 0.1

@@ -102,9 +102,10 @@ def test_what_is_hidden_continues_the_plane_and_what_is_known_stays(found):
     flat = torch.zeros_like(true)
     hypotheses = [planes.seen_from(plane, CAMERAS[1], (120, 160), CPU) for plane in found]
     guess = matching.Planes(own, flat, flat)
-    w, cost = completion.choose(frame(1), judge(), known, guess, guess, hypotheses)
+    w, cost, plane = completion.choose(frame(1), judge(), known, guess, guess, hypotheses)
     assert torch.equal(w[known], true[known])
     wall = ~known & torch.from_numpy(np.abs(cams.unproject(CAMERAS[1], SCENE[1][1])[..., 1] - 1.6) < 1e-3)
     right = (w / true - 1).abs() < 0.01
     assert float(wall.float().sum()) > 200 and float(right[wall].float().mean()) > 0.9
     assert float(cost.min()) >= 0
+    assert torch.equal(plane > 0, ~known & (plane > 0)) and float(((plane / true - 1).abs() < 0.01)[wall].float().mean()) > 0.9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import synthetic
@@ -13,11 +15,12 @@ from engine import camera as cams
 from engine.conditioning import naive, prepare_all, telea
 from engine.conditioning.consistency import cross_check
 from engine.conditioning.fill import dilate_max, dilate_min, fill_depth, push_pull
-from engine.conditioning.lookup import intersect, rays_of, sample
+from engine.conditioning.lookup import intersect, line_of, rays_of, sample, sees_past
 from engine.conditioning.prepare import noise_of, prepare
 from engine.conditioning.source import SOLID
 from engine.conditioning.splat import EMPTY, halve, pack, project_source, splat, unpack
 from engine.conditioning.suppress import NEARER, leaked, quadrant_minima
+from engine.conditioning.surface import solve
 from engine.records import View
 
 CPU = torch.device("cpu")
@@ -201,9 +204,31 @@ def test_nothing_is_hit_beyond_a_silhouette_and_the_far_side_is_seen_past():
     met = (hit.weight > 0).reshape(40, 60)
     assert met[:, :30].all()
     assert not met[:, 30:].any()
-    past = hit.past.reshape(40, 60)
+    past = sees_past(source, line_of(source, view.camera, rays_of(view.camera, CPU)).at(near)).reshape(40, 60)
     assert (past[:, 32:] == 1).all()
     assert (past[:, :30] == 0).all()
+
+
+def test_a_ray_that_slides_on_to_the_bound_of_its_search_meets_nothing():
+    depth = np.full((40, 60), 4.0)
+    view = view_of(depth)
+    source = prepare(view, CPU)
+    rays = rays_of(view.camera, CPU)
+    assert (intersect(source, view.camera, rays, torch.full((40 * 60,), 3.9)).weight > 0).float().mean() > 0.9
+    # Half as near again is as far as a search goes; 2.64 * 1.5 comes within two per cent of the surface, and is not on it.
+    assert not (intersect(source, view.camera, rays, torch.full((40 * 60,), 2.64)).weight > 0).any()
+
+
+def test_a_thin_nearer_surface_outweighs_a_finer_photo_that_sees_beside_it():
+    near, far = np.full((40, 60), 4.0), np.full((40, 60), 4.0)
+    near[:, 29:31] = 3.0
+    coarse, fine = view_of(near), view_of(far)
+    fine.camera = replace(fine.camera, fx=2 * fine.camera.fx, fy=2 * fine.camera.fy)
+    sources, rays = [prepare(view, CPU) for view in (coarse, fine)], rays_of(coarse.camera, CPU)
+    guess = torch.where(torch.from_numpy(near.reshape(-1)) < 3.5, 3.0, 4.0).float()
+    t = solve(sources, coarse.camera, rays, guess).t.reshape(40, 60)
+    assert (t[20, 29:31] - 3).abs().max() < 0.01
+    assert (t[20, :28] - 4).abs().max() < 0.01
 
 
 @pytest.mark.parametrize(("lod", "tolerance"), [(0.0, 1e-3), (1.0, 0.02), (2.0, 0.04)])

@@ -189,7 +189,7 @@ def test_space_is_asked_for_by_accelerator():
 
 @linux
 def test_a_size_that_is_not_known_is_guessed_and_then_told(tmp_path):
-    """No lock file knows AMD's torch: its size counts all the same, for the disk and for how far the download is."""
+    """Nobody knows the size of AMD's torch: it counts all the same, for the disk and for how far the download is."""
     pin = plan.make(ROOT, accelerator.CHOICES["rocm"], {}, environment.Options()).steps[1].pins[0]
     assert pin.name == "torch" and pin.version.endswith("+rocm7.2") and pin.bytes > 4e9
     heard = []
@@ -302,6 +302,16 @@ def test_passwords_of_mirrors_are_not_kept(tmp_path):
         environment.reporter.Logged(inner, stream).line("error: https://me:secret@mirror/simple is away\n")
     assert inner.lines == ["error: https://mirror/simple is away"]
     assert "secret" not in (tmp_path / "log").read_text()
+
+
+def test_libraries_of_learned_models_are_kept_from_the_network_in_the_engines_process():
+    question = (
+        "import sys; sys.argv[1:] = ['movie', '/nowhere', 'a.mp4']; from engine import __main__; __main__.main();"
+        "from huggingface_hub import constants; print(constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY)"
+    )
+    env = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    done = subprocess.run([sys.executable, "-c", question], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
 
 
 # --- folders ---------------------------------------------------------------------------

@@ -79,6 +79,18 @@ def test_thinning_keeps_one_point_a_voxel_and_the_limit(views):
         assert np.quantile(surface_distance(cloud.points), 0.9) < 0.05
 
 
+def test_of_more_pixels_than_the_cloud_can_use_every_so_many_is_looked_at(views, monkeypatch):
+    monkeypatch.setattr(fusion, "LEAST_CANDIDATES", 1)
+    looked, band = [], fusion._band
+    monkeypatch.setattr(fusion, "_band", lambda *args: looked.append(band(*args)) or looked[-1].copy())
+    cloud = fusion.fuse(views, 1000)
+    assert 2000 < sum(len(part["points"]) for part in looked) <= fusion.CANDIDATES * 1000
+    assert 500 < len(cloud) <= 1000 and np.quantile(surface_distance(cloud.points), 0.9) < 0.03
+    whole = fusion.fuse(views, 10**6)  # evenly: a quarter of the picture keeps its share
+    left, all_left = ((np.asarray(c.points)[:, 0] < 0).mean() for c in (cloud, whole))
+    assert abs(left - all_left) < 0.1
+
+
 def test_near_is_finer_than_far():
     camera = synthetic.look_at((0.0, -3.2, 1.3), (0.0, 2.0, 0.0), 160, 120)
     image, depth = synthetic.cast(camera)

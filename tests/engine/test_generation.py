@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from engine.evaluation import haarpsi, psnr
 from engine.generation import embedded, open_backend, put_back, restored, samples, textures, train, world
@@ -15,6 +16,8 @@ from engine.generation.model import (
     PATCH,
     TURNS,
     BridgeUNet,
+    SceneMemory,
+    box_mean,
     detail_bands,
     network_inputs,
     sample,
@@ -23,14 +26,14 @@ from engine.generation.model import (
 )
 from engine.job import Camera, GeneratorSettings
 from engine.progress import Cancelled, EngineError, Progress
-from engine.records import Condition
+from engine.records import CAPTURED, Condition
 
 CPU = torch.device("cpu")
 IDENTITY = tuple(tuple(float(i == j) for j in range(4)) for i in range(4))
 
 
-def condition(height=64, width=80, seed=0):
-    """A condition of smooth noise with a hole, some sky, and unequal confidence."""
+def condition(height=64, width=80, seed=0, views=2):
+    """A condition of smooth noise with a hole, some sky, and unequal confidence; captured views of noise."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.random((1, 3, 6, 7), np.float32))
     rgb = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0].permute(1, 2, 0).numpy()
@@ -43,7 +46,15 @@ def condition(height=64, width=80, seed=0):
     global_depth = np.where(rng.random((height, width)) < 0.5, depth, 0).astype(np.float32)
     global_rgb = rgb * (global_depth > 0)[..., None]
     camera = Camera(width, height, 90.0, 90.0, width / 2, height / 2, IDENTITY)
-    return Condition(camera, rgb, level, depth, confidence, source, global_rgb, global_depth)
+    views = rng.random((views, CAPTURED, height, width), np.float32)
+    views *= rng.random((len(views), 1, height, width)) < 0.7
+    captured = views.astype(np.float16)
+    return Condition(camera, rgb, level, depth, confidence, source, global_rgb, global_depth, captured=lambda: captured)
+
+
+def known(c):
+    """What the network is given of a condition."""
+    return *network_inputs(*embedded.condition_tensors(c)), embedded.captured_tensor(c)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +173,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_comes_before(shipped):
 
 def test_the_seed_matters_in_holes_only_by_the_bridge(restless):
     c = condition()
-    inputs = network_inputs(*embedded.condition_tensors(c))
+    inputs = known(c)
     frames = [sample(restless, *inputs, embedded.seeded_noise((64, 80), seed), 2) for seed in (0, 1)]
     assert not torch.equal(*frames)
 
@@ -226,22 +237,64 @@ def test_without_any_memory_there_is_a_sentence(restless):
 
 def test_an_untrained_network_returns_its_condition():
     net = BridgeUNet((8, 8, 8), 1)
-    c, projection = network_inputs(*embedded.condition_tensors(condition()))
+    inputs = known(condition())
     with torch.no_grad():
-        assert torch.equal(sample(net, c, projection, torch.randn(1, 3, 64, 80), 4), c[:, :3])
+        assert torch.equal(sample(net, *inputs, torch.randn(1, 3, 64, 80), 4), inputs[0][:, :3])
 
 
 def test_the_global_projection_is_max_pooled_through_the_shared_first_module(restless):
     net = copy.deepcopy(restless)
     with torch.no_grad():  # without the gains on the condition's detail, which are its own
         net.last.weight[3 * PATCH**2 :], net.last.bias[3 * PATCH**2 :] = 0, 0
-    c, projection = network_inputs(*embedded.condition_tensors(condition()))
-    x, time_ = c[:, :3], torch.ones(1)
+    c, projection, _ = known(condition())
+    x, time_, none = c[:, :3], torch.ones(1), torch.zeros(1, CAPTURED, 64, 80)
     with torch.no_grad():
-        with_it, without = net(x, time_, c, projection), net(x, time_, c, torch.zeros_like(projection))
-        swapped = net(x, time_, projection, c) - projection[:, :3] + c[:, :3]
+        with_it, without = net(x, time_, c, projection, none), net(x, time_, c, torch.zeros_like(projection), none)
+        swapped = net(x, time_, projection, c, none) - projection[:, :3] + c[:, :3]
     assert (with_it - without).abs().max() > 1e-3
     assert torch.allclose(swapped, with_it, atol=1e-5)
+
+
+def test_captured_views_are_a_set_of_any_size(restless):
+    c, projection, captured = known(condition(views=3))
+    x, one = c[:, :3], torch.ones(1)
+    views = captured.unflatten(1, (3, -1))
+    a, b, d = views.unbind(1)
+    blind = torch.zeros_like(a)
+    with torch.no_grad():
+
+        def frame(*chosen):
+            return restless(x, one, c, projection, torch.cat(chosen, 1))
+
+        assert torch.allclose(frame(a, b, d), frame(d, a, b), atol=1e-5)
+        assert torch.allclose(frame(a, b), frame(b, blind, a), atol=1e-5)
+        for fewer in (frame(blind), frame(a), frame(a, b)):
+            assert torch.isfinite(fewer).all() and (fewer - frame(a, b, d)).abs().max() > 1e-3
+
+
+def test_captured_colours_are_mixed_not_invented():
+    """Attention over views that all say the same says the same; what none of them sees stays the condition's."""
+    torch.manual_seed(2)
+    memory = SceneMemory(8, 8)
+    for parameter in memory.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.5)
+    torch.nn.init.zeros_(memory.take.weight)
+    torch.nn.init.ones_(memory.take.bias)  # all of the mixture's difference is taken
+    rgb, h = torch.full((1, 3, 32, 48), 0.3), torch.randn(1, 8, 8, 12)
+    views = torch.rand(1, 4, CAPTURED, 32, 48)
+    views[:, :, :3] = torch.tensor([0.9, 0.5, 0.1]).reshape(3, 1, 1)
+    views[:, :, :, :, 32:] = 0
+    with torch.no_grad():
+        correction = memory.correction(rgb, views, memory.features(rgb, views), h)
+    assert torch.allclose(correction[..., :28], torch.tensor([0.6, 0.2, -0.2]).reshape(3, 1, 1).expand(3, 32, 28), atol=1e-4)
+    assert correction[..., 36:].abs().max() < 1e-6
+
+
+def test_box_means_are_of_what_lies_in_the_picture():
+    picture = torch.rand(1, 2, 20, 23)
+    for side in (3, 7, 33):
+        slow = torch.nn.functional.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False)
+        assert torch.allclose(box_mean(picture, side), slow, atol=1e-6)
 
 
 def test_bands_of_detail_add_up_to_what_the_widest_window_blurs_away():
@@ -261,15 +314,15 @@ def test_eight_ways_to_lay_a_picture_down_and_back():
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 8, 20])
 def test_every_look_is_at_another_picture_and_the_frame_is_their_mean(steps):
-    c, projection = network_inputs(*embedded.condition_tensors(condition()))
+    c, projection, captured = known(condition())
     seen = []
 
-    def net(x, time, condition, projection):
+    def net(x, time, condition, projection, captured):
         seen.append((x.clone(), condition[:, :3].clone()))
-        assert time.tolist() == [1.0] and projection.shape[2:] == x.shape[2:]
+        assert time.tolist() == [1.0] and projection.shape[2:] == captured.shape[2:] == x.shape[2:]
         return condition[:, :3] + len(seen)
 
-    frame = sample(net, c, projection, torch.zeros(1, 3, 64, 80), steps)
+    frame = sample(net, c, projection, captured, torch.zeros(1, 3, 64, 80), steps)
     count = min(steps, 8)
     assert len(seen) == count and len({x.numpy().tobytes() for x, _ in seen}) == count
     assert torch.allclose(frame, c[:, :3] + (count + 1) / 2, atol=1e-5)
@@ -289,7 +342,7 @@ def test_spans_cover_everything_and_sum_to_one(length, tile):
 
 def test_tiles_agree_with_the_whole(restless):
     c = condition(576, 640)
-    inputs = network_inputs(*embedded.condition_tensors(c))
+    inputs = known(c)
     noise = embedded.seeded_noise((576, 640), 0)
     calls = []
     with torch.inference_mode():
@@ -344,13 +397,14 @@ def test_weights_that_are_none_are_refused(tmp_path):
 def test_the_shipped_network_listens_to_all_its_inputs():
     """Dead units leave a constant filter that may still beat the condition: better means alone do not show a trained network."""
     net = embedded.load_network(embedded.WEIGHTS).eval()
-    c, projection = network_inputs(*embedded.condition_tensors(condition()))
+    c, projection, captured = known(condition())
     x, one = c[:, :3], torch.ones(1)
     mute = torch.cat([c[:, :3], torch.zeros_like(c[:, 3:])], 1)
     with torch.no_grad():
-        frame = net(x, one, c, projection)
-        others = [net(1 - x, one, c, projection), net(x, 0.25 * one, c, projection), net(x, one, mute, projection)]
-        others.append(net(x, one, c, torch.zeros_like(projection)))
+        frame = net(x, one, c, projection, captured)
+        others = [net(1 - x, one, c, projection, captured), net(x, 0.25 * one, c, projection, captured)]
+        others += [net(x, one, mute, projection, captured), net(x, one, c, torch.zeros_like(projection), captured)]
+        others.append(net(x, one, c, projection, torch.zeros_like(captured)))
     size = (frame - c[:, :3]).abs().mean()
     for other in others:
         assert (other - frame).abs().mean() > 0.005 * size
@@ -404,8 +458,8 @@ def test_training_lowers_the_loss(tmp_path, shards):
 
     def loss():
         with torch.no_grad():
-            c, projection, truth = batch
-            return train.reconstruction_loss(trainer.net(c[:, :3], torch.ones(8), c, projection), truth).item()
+            *inputs, truth = batch
+            return train.reconstruction_loss(trainer.net(inputs[0][:, :3], torch.ones(8), *inputs), truth).item()
 
     before = loss()
     for step in range(40):
@@ -438,6 +492,25 @@ def test_training_goes_on_exactly_where_it_stopped(tmp_path, shards):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
     moments = [t.optimizer.state_dict()["state"][0]["exp_avg"] for t in (through, resumed)]
     assert torch.equal(*moments)
+
+
+def test_a_network_is_trained_on_and_its_memory_alone_if_asked(tmp_path, shards):
+    folder = start(tmp_path, shards)
+    first = train.Trainer(options(folder, steps=4))
+    store = samples.Samples(shards)
+    store.refresh(8)
+    for step in range(2):
+        first.advance(store.batch(4, 0, step))
+    train.export(first, folder / "first.safetensors", {})
+    given = {name: tensor for name, tensor in load_file(folder / "first.safetensors").items() if not name.startswith("memory")}
+    save_file(given, folder / "old.safetensors")  # as weights from before there was a memory
+    second = train.Trainer(options(folder, steps=4, start=str(folder / "old.safetensors"), memory_only=True))
+    before = {name: tensor.clone() for name, tensor in second.net.state_dict().items()}
+    assert all(torch.equal(before[name], tensor.float()) for name, tensor in given.items())
+    for step in range(2):
+        second.advance(store.batch(4, 0, step))
+    changed = {name for name, tensor in second.net.state_dict().items() if not torch.equal(before[name], tensor)}
+    assert changed and all(name.startswith("memory") and not name.startswith("memory.tell") for name in changed)
 
 
 def test_training_leaves_log_checkpoint_and_weights_that_load(tmp_path, shards):

@@ -10,7 +10,7 @@ import synthetic
 import torch
 
 from engine import compiled
-from engine.geometry import aggregation, completion, consistency, matching, patchmatch
+from engine.geometry import aggregation, completion, consistency, cues, matching, patchmatch
 
 CPU = torch.device("cpu")
 
@@ -63,6 +63,18 @@ def judge_case():
     return completion.costs, (judge, guesses, ws[0] > ws[0].median())
 
 
+def cues_case():
+    _, (judge, guesses, _) = judge_case()
+    alike = planes_of(guesses[0].w * 1.0005)
+    return cues.gather, (judge, [*guesses, alike], range(10, 101))
+
+
+def smoothed_case():
+    frames, ws = scene()
+    weights = torch.rand(ws[0].shape, generator=chance(10))
+    return consistency.smoothed, (planes_of(ws[0]), weights, frames[0].image, 3, 2, 0.1, 0.02)
+
+
 def flood_case():
     frames, ws = scene()
     known = torch.rand(ws[0].shape, generator=chance(3)) > 0.97
@@ -89,6 +101,8 @@ CASES = {
     "slanted planes": lambda: patchmatch_case(3, True),
     "slanted planes, one partner": lambda: patchmatch_case(1, False),
     "hypotheses": judge_case,
+    "cues": cues_case,
+    "smoothed": smoothed_case,
     "slopes": lambda: (patchmatch.slopes, (scene()[1][0],)),
     "slopes of a wide window": lambda: (patchmatch.slopes, (scene()[1][0], 4, 0.02)),
     "weighted median": lambda: median_case(False),

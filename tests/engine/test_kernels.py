@@ -56,14 +56,28 @@ def test_intersections(looked):
     source, camera, rays, guess = looked
     expected = lookup.intersect(source, camera, rays, torch.from_numpy(guess))
     own, pose = fast_lookup.Pixels.of(source), fast_lookup.pose_of(source.camera, camera)
-    found = np.empty((4, len(guess)), F)
-    arrays = own.disparity, own.gradient, own.front, own.state, own.lens, pose, fast_lookup.BANDS
+    found = np.empty((3, len(guess)), F)
+    arrays = own.disparity, own.gradient, own.state, own.lens, pose, fast_lookup.BANDS
     fast_lookup.intersect(*arrays, rays.x.numpy(), rays.y.numpy(), guess, *found)
     assert (expected.weight > 0).float().mean() > 0.3
-    for values, name in zip(found, ("t", "weight", "confidence", "past")):
+    for values, name in zip(found, ("t", "weight", "confidence")):
         truth = getattr(expected, name).numpy()
         scale = max(np.quantile(np.abs(truth), 0.9), 1e-6)
         assert share_within(values / scale, truth / scale, 1e-3) > 0.999, name
+
+
+def test_votes_against(looked):
+    source, camera, rays, guess = looked
+    line = lookup.line_of(source, camera, rays)
+    met, doubt = guess[::-1].copy(), np.linspace(0, 1, len(guess), dtype=F)
+    here, there = (lookup.sees_past(source, line.at(torch.from_numpy(t))).numpy() for t in (guess, met))
+    expected = here + doubt * (there - here)
+    own, pose = fast_lookup.Pixels.of(source), fast_lookup.pose_of(source.camera, camera)
+    found = np.ones(len(guess), F)
+    arrays = own.gradient, own.front, own.state, own.lens, pose
+    fast_lookup.oppose(*arrays, rays.x.numpy(), rays.y.numpy(), guess, met, doubt, found)
+    assert 0.05 < (expected > 0).mean() < 0.95
+    assert share_within(found, 1 + expected, 1e-3) > 0.999
 
 
 def test_sight(looked):

@@ -9,7 +9,8 @@ import torch
 
 from engine import memory
 from engine.conditioning import Warper
-from engine.records import View
+from engine.memory import captured, temporal
+from engine.records import CAPTURED, Condition, View
 
 CPU = torch.device("cpu")
 
@@ -87,3 +88,138 @@ def test_what_was_generated_stays_the_same_when_the_camera_moves_on():
     assert was_hole.mean() > 0.08
     assert np.median(given.rgb[was_hole], axis=0) == pytest.approx([1, 0, 0], abs=0.05)
     assert given.confidence[was_hole].max() < 0.5
+
+
+# --- the captured views as a frame sees them ---------------------------------
+
+
+FRAME = synthetic.look_at((-0.35, -2.2, 0.8), (-0.45, -0.1, 0.45), 64, 48)
+
+
+def said(*positions, size=(80, 60), most=captured.MOST, depth=None):
+    """What photos of the sphere from these positions say at FRAME, or at another depth of it."""
+    warper = Warper([view_at(position, (-0.45, -0.1, 0.45), size) for position in positions], CPU)
+    depth = synthetic.cast(FRAME)[1] if depth is None else depth
+    return captured.captured(warper, FRAME, depth, most).astype(np.float32)
+
+
+def test_every_view_says_by_itself_what_the_frame_shows():
+    picture, _ = synthetic.cast(FRAME)
+    views = said((-0.6, -3.0, 1.0), (-0.2, -3.0, 1.0), size=(320, 240))
+    assert views.shape == (2, CAPTURED, 48, 64)
+    for view in views:
+        visible = view[4] > 0
+        assert 0.5 < visible.mean() < 1
+        assert np.median(np.abs(np.moveaxis(view[:3], 0, 2) - picture)[visible]) < 0.03
+        assert view.min() >= 0 and view.max() <= 1 and not view[:, view[3] == 0].any()
+
+
+def test_views_differ_by_resolution_direction_and_occlusion():
+    views = said((-0.35, -1.9, 0.8), (-0.35, -4.0, 0.8), (-2.0, -2.4, 0.8))
+    everyone = (views[:, 4] > 0).all(0)
+    assert everyone.mean() > 0.2
+    resolution, parallax, phase = np.moveaxis(views[:, 5:, everyone], 1, 0)
+    assert np.median(resolution[0]) > 1.5 * np.median(resolution[1])
+    assert np.median(parallax[0]) > 0.99 > 0.95 > np.median(parallax[2])
+    assert phase.std() > 0.1
+    hidden = (views[0, 4] > 0) & (views[2, 3] == 0)  # behind the sphere, as one sees it from aside
+    assert hidden.mean() > 0.01
+
+
+def test_nothing_is_said_of_sky_and_of_the_unknown():
+    depth = synthetic.cast(FRAME)[1]
+    depth[:10], depth[10:20] = np.inf, 0
+    views = said((-0.35, -3.0, 0.8), depth=depth)
+    assert not views[:, :, :20].any() and views[:, 4, 20:].any() and np.isfinite(views).all()
+
+
+def test_of_many_views_those_are_asked_that_see_most():
+    behind, front = [(-0.45, 3.0, 0.8), (0.3, 3.0, 0.8)], [(-0.5, -3.0, 0.8), (-0.3, -3.0, 0.8)]
+    positions = (behind[0], front[0], behind[1], front[1])
+    all_of_them, best = said(*positions), said(*positions, most=2)
+    assert len(all_of_them) == 4 and np.array_equal(best, all_of_them[[1, 3]])
+
+
+# --- from frame to frame -----------------------------------------------------
+
+
+def still(camera, depth, level=2, confidence=0.5, rgb=0.5) -> Condition:
+    """A condition that says the same everywhere."""
+    shape = depth.shape
+    planes = [np.full(shape, value, np.float32) for value in (confidence, 0, 0)]
+    return Condition(
+        camera,
+        np.full((*shape, 3), rgb, np.float32),
+        np.full(shape, level, np.uint8),
+        depth,
+        planes[0],
+        planes[1],
+        planes[2],
+        planes[2],
+    )
+
+
+def moving(frames: int, size=(96, 72)):
+    """Cameras of a slow push-in, and what they see: pictures and depths."""
+    cameras = [
+        synthetic.look_at((-0.3 + 0.01 * i, -2.2 + 0.03 * i, 0.8), (-0.3 + 0.01 * i, -0.1, 0.45), *size) for i in range(frames)
+    ]
+    return cameras, [synthetic.cast(camera) for camera in cameras]
+
+
+def test_a_frame_is_seen_again_where_the_new_one_shows_the_same_surface():
+    (a, b), ((picture, depth), (expected, new_depth)) = moving(2)
+    colours, share = temporal.seen_again(temporal.Shown(a, picture, depth), b, new_depth)
+    seen = share > 0.5
+    assert 0.8 < seen.mean() < 1
+    assert np.abs(colours - expected)[seen].mean() < 0.5 * np.abs(picture - expected)[seen].mean()
+    elsewhere = temporal.seen_again(temporal.Shown(a, picture, depth), b, new_depth * 1.1)[1]
+    assert (elsewhere > 0).mean() < 0.1
+
+
+def test_sky_the_unknown_and_what_grows_too_fast_are_not_seen_again():
+    (a, _), ((picture, depth), _) = moving(2)
+    depth[:10], depth[10:20] = np.inf, 0
+    share = temporal.seen_again(temporal.Shown(a, picture, depth), a, depth)[1]
+    assert (share[:20] == 0).all() and np.allclose(share[20:], 1, atol=1e-4)
+    near = synthetic.look_at((-0.3, -1.2, 0.8), (-0.3, -0.1, 0.45), 96, 72)
+    assert temporal.seen_again(temporal.Shown(a, picture, depth), near, synthetic.cast(near)[1])[1][30:, 24:72].max() < 0.05
+
+
+def test_noise_of_single_frames_is_averaged_away():
+    """Flicker falls, and so does the error: a mean errs less than what it is made of."""
+    cameras, seen = moving(8)
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(picture + rng.normal(0, 0.08, picture.shape), 0, 1).astype(np.float32) for picture, _ in seen]
+    frames = [noisy[0]]
+    for index in range(1, 8):
+        before = temporal.Shown(cameras[index - 1], frames[-1], seen[index - 1][1])
+        frames.append(temporal.steadied(noisy[index], still(cameras[index], seen[index][1]), before))
+
+    def error(frame):
+        return np.abs(frame - seen[7][0]).mean()
+
+    assert error(frames[7]) < 0.6 * error(noisy[7])
+    before = [temporal.Shown(cameras[6], pictures[6], seen[6][1]) for pictures in (noisy, frames)]
+    flicker = []
+    for shown, frame in zip(before, (noisy[7], frames[7])):
+        colours, share = temporal.seen_again(shown, cameras[7], seen[7][1])
+        flicker.append(np.abs(colours - frame)[share > 0.5].mean())
+    assert flicker[1] < 0.4 * flicker[0]
+
+
+@pytest.mark.parametrize(
+    ("level", "confidence", "share"), [(1, 1.0, 0.0), (1, 0.5, 0.45), (1, 0.0, 0.9), (2, 1.0, 0.9), (0, 0.0, 0.9)]
+)
+def test_what_a_photo_saw_at_full_resolution_is_left_alone(level, confidence, share):
+    (camera, _), ((_, depth), _) = moving(2)
+    new, old = np.full((72, 96, 3), 0.5, np.float32), np.full((72, 96, 3), 0.51, np.float32)
+    steady = temporal.steadied(new, still(camera, depth, level, confidence), temporal.Shown(camera, old, depth))
+    assert np.allclose(steady[np.isfinite(depth)], 0.5 + 0.01 * share, atol=2e-4)
+
+
+def test_other_colours_are_taken_for_another_thing():
+    (camera, _), ((_, depth), _) = moving(2)
+    new, old = np.full((72, 96, 3), 0.1, np.float32), np.full((72, 96, 3), 0.9, np.float32)
+    assert np.abs(temporal.steadied(new, still(camera, depth), temporal.Shown(camera, old, depth)) - new).max() < 0.01
+    assert temporal.steadied(new, still(camera, depth), None) is new

@@ -145,6 +145,40 @@ def test_a_killed_run_continues_to_the_same_bytes(tmp_path):
     assert not jobs.temporaries(folder)
 
 
+def test_depth_of_solved_cameras_serves_a_job_that_is_given_them(tmp_path):
+    """As Blender asks for it after a solve; and it is what that job makes by itself. One photo lies on its head in its file."""
+    dense = job.GeometrySettings(dense=True)
+    solved = jobs.make(tmp_path / "solved", photos=4, frames=0, depth=False, photo_size=(320, 240), geometry=dense)
+    _put_on_its_head(solved / "photo-1.png")
+    jobs.change(solved, lambda data: [item.update(camera=None, sha256=None) for item in data["sources"]])
+    code, _, message = jobs.run(solved)
+    assert code == 0, message
+    rows = json.loads((solved / "cameras.json").read_text())
+    known = tuple(job.Source(f"../solved/{row['image']}", camera=job.camera_from_dict(row["camera"], "")) for row in rows)
+    assert known[1].image == "../solved/undistorted/01-photo-1.png"
+    what = job.Job(known, jobs.push_in(2, (48, 32)), geometry=dense)
+    heir, alone = tmp_path / "heir", tmp_path / "alone"
+    for folder in (heir, alone):
+        job.save(what, folder)
+    for name in ("geometry", ".closeup"):
+        shutil.copytree(solved / name, heir / name)
+    shutil.copy(solved / "cloud.ply", heir)
+    for folder in (heir, alone):
+        code, _, message = jobs.run(folder)
+        assert code == 0, message
+    stages = [set(json.loads((folder / "report.json").read_text())["stages"]) for folder in (heir, alone)]
+    assert stages == [{"cameras", "frames"}, {"cameras", "depth", "cloud", "frames"}]
+    assert jobs.results(heir) == jobs.results(alone)
+
+
+def _put_on_its_head(path) -> None:
+    """The file's pixels are turned, and its EXIF tells it, as those of a phone that was held the other way round."""
+    with Image.open(path) as picture:
+        turned, exif = picture.rotate(180), Image.Exif()
+    exif[0x0112] = 3
+    turned.save(path, exif=exif)
+
+
 def test_an_empty_path_only_solves(tmp_path):
     folder = jobs.make(tmp_path, frames=1, depth=False)
     jobs.change(folder, lambda data: data.update(path=[]))

@@ -7,6 +7,7 @@ import torch
 
 from engine import camera as cams
 from engine.generation import samples, surfaces, textures, world
+from engine.records import CAPTURED
 
 CPU = torch.device("cpu")
 
@@ -108,6 +109,19 @@ def test_a_sample_follows_from_its_seed(bank):
         assert np.array_equal(x.image, y.image) and np.array_equal(x.depth, y.depth) and x.camera == y.camera
 
 
+def test_a_moving_camera_starts_at_the_sample_and_comes_nearer(bank):
+    move = world.sample_move(7, bank, 64, CPU, 3, 3.0, count=6)
+    alone = world.sample_views(7, bank, 64, CPU, 3.0)
+    assert np.array_equal(move[0].truth, alone.truth) and move[0].camera == alone.camera
+    assert len(move[0].views) == 6 and all(shot.views is move[0].views for shot in move)
+    for given, fewer in zip(move[0].views, alone.views):
+        assert np.array_equal(given.image, fewer.image)
+    path = np.stack([cams.position(shot.camera) for shot in move])
+    steps = np.diff(path, axis=0)
+    assert np.allclose(steps @ cams.direction(alone.camera), world.FOCAL * world.MOVE) and np.allclose(steps[0], steps[1])
+    assert not np.array_equal(move[0].truth, move[1].truth)
+
+
 @pytest.mark.parametrize("zoom", [1.0, 4.0, 8.0])
 def test_photos_see_the_target_at_the_zoom_that_was_asked_for(bank, zoom):
     sample = world.sample_views(11, bank, 64, CPU, zoom)
@@ -137,7 +151,7 @@ def test_conditions_of_the_world_resemble_their_truth(bank):
         sample = world.sample_views(seed, bank, 64, CPU, 1.5)
         condition = samples.condition_of(sample, CPU)
         packed = samples.pack(condition, sample.truth)
-        assert packed.shape == (samples.CHANNELS, 64, 64) and not np.isnan(packed).any()
+        assert packed.shape == (samples.CHANNELS + samples.VIEWS * CAPTURED, 64, 64) and not np.isnan(packed).any()
         seen = condition.level > 0
         errors.append(np.abs(condition.rgb - sample.truth)[seen].mean())
     assert np.mean(errors) < 0.1
@@ -155,7 +169,9 @@ def test_shards_are_made_once_and_read_back(tmp_path, bank, monkeypatch):
     store = samples.Samples(tmp_path)
     assert store.refresh(3) and not store.refresh(4) and len(store) == 3
     batch = store.batch(3, seed=0, step=5)
-    assert batch.shape == (3, samples.CHANNELS, 32, 32) and torch.equal(batch, store.batch(3, seed=0, step=5))
+    assert batch.shape == (3, samples.CHANNELS + samples.VIEWS * CAPTURED, 32, 32) and torch.equal(
+        batch, store.batch(3, seed=0, step=5)
+    )
 
 
 # --- single surfaces -----------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import importlib
 import io
 import random
@@ -33,7 +34,7 @@ from PIL import Image  # noqa: E402
 from spoil import spoiled  # noqa: E402
 
 from engine import artifacts, image_files, job, protocol  # noqa: E402
-from engine.geometry import depth_files, ply  # noqa: E402
+from engine.geometry import depth_files, ply, scan_files  # noqa: E402
 from engine.job import JobError  # noqa: E402
 from engine.progress import EngineError  # noqa: E402
 from engine.protocol import ProtocolError  # noqa: E402
@@ -144,6 +145,28 @@ def clouds() -> list[tuple[str, bytes]]:
     return [("a.ply", binary), ("b.ply", text)]
 
 
+def scans_of(suffix: str) -> list[tuple[str, bytes]]:
+    """A scan as its own library writes it."""
+    points = np.random.default_rng(2).random((300, 3))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"a{suffix}"
+        if suffix == ".e57":
+            import pye57
+
+            with pye57.E57(str(path), mode="w") as file:
+                data = {f"cartesian{name}": points[:, axis].copy() for axis, name in enumerate("XYZ")}
+                colours = {f"color{name}": np.arange(300, dtype=np.uint8) for name in ("Red", "Green", "Blue")}
+                file.write_scan_raw({**data, **colours}, rotation=np.array([1.0, 0, 0, 0]), translation=np.zeros(3))
+        else:
+            import laspy
+
+            found = laspy.LasData(laspy.LasHeader(point_format=2, version="1.2"))
+            found.header.scales = np.full(3, 1e-4)
+            found.xyz = points
+            found.write(str(path))
+        return [(path.name, path.read_bytes())]
+
+
 def own_files() -> list[tuple[str, bytes]]:
     """What the engine stores and reads again; in a stranger's job folder it may be anything."""
     indices = Image.fromarray(_rgb()[..., 0] % 7)
@@ -225,6 +248,10 @@ READERS = {
     "npz": Reader(lambda path: artifacts.read_npz(path, "depth"), archives),
     "own": Reader(_read_own, own_files),
     "ply": Reader(ply.read, clouds, text=True),
+    **{
+        suffix: Reader(lambda path: list(scan_files.read(path)), functools.partial(scans_of, suffix))
+        for suffix in (".las", ".laz", ".e57")
+    },
     "addon-ply": Reader(addon["ply"].read, clouds, (CloseUpError,), text=True),
     "colmap": Reader(
         lambda path: addon["colmap"].read(path.parent),

@@ -12,7 +12,8 @@ import jobs
 import pytest
 
 from engine import job, worker
-from engine.progress import Progress
+from engine.generation import embedded
+from engine.progress import EngineError, Progress
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts file systems"
@@ -104,3 +105,25 @@ def test_memory_that_runs_out_for_real(tmp_path):
         command, cwd=jobs.ROOT, env=jobs.environment(), capture_output=True, text=True, timeout=120, check=False
     )
     assert "'code': 'memory'" in done.stdout and "used up" in done.stdout, done.stdout + done.stderr[-2000:]
+
+
+def test_without_memory_for_a_segment_fewer_frames_are_made_at_a_time(tmp_path, monkeypatch):
+    """The bytes are the same; and where not even one fits, the user is told so."""
+    settings = {"frames": 5, "size": (24, 16), "generator": job.GeneratorSettings(steps=1)}
+    whole, folder = jobs.make(tmp_path / "whole", **settings), jobs.make(tmp_path / "job", **settings)
+    assert run(whole)["event"] == "done"
+    generate, asked, room = embedded.EmbeddedBackend.generate, [], 2
+
+    def short_of_memory(self, conditions, settings, progress):
+        asked.append(len(conditions))
+        if len(conditions) > room:
+            raise EngineError("The device has no memory left.", "memory")
+        return generate(self, conditions, settings, progress)
+
+    monkeypatch.setattr(embedded.EmbeddedBackend, "generate", short_of_memory)
+    assert_done(folder, jobs.results(whole))
+    assert asked == [5, 2, 3, 1, 2]
+    assert "fewer are made at a time" in (folder / "report.json").read_text()
+    shutil.rmtree(folder / "frames")
+    room = 0
+    assert run(folder)["code"] == "memory"

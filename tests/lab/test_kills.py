@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import random
+import select
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -90,3 +94,41 @@ def test_killed_engines_lose_nothing(tmp_path):
         shutil.rmtree(folder)
     assert resumed == kills
     print(f"{kills} kills in {round_number} jobs of {duration:.1f} s, all continued to the same bytes")
+
+
+BLENDER = """
+import json, subprocess, sys
+engine = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+said = (json.loads(line) for line in engine.stdout)
+assert next(said)["event"] == "hello"
+engine.stdin.write(json.dumps({"request": "run", "job": sys.argv[2], "id": 1}).encode() + b"\\n")
+engine.stdin.flush()
+while next(said).get("stage") != "frames":
+    pass
+print(engine.pid, flush=True)
+for event in said:
+    pass
+"""
+"""What a Blender does that is in the middle of a job."""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="watches processes that are not its children")
+@pytest.mark.parametrize("outlive", [False, True])
+def test_a_blender_that_crashes_leaves_its_job_resumable_or_running_as_it_was_wished(tmp_path, outlive):
+    pristine = jobs.make(tmp_path / "pristine", frames=FRAMES, generator=job.GeneratorSettings(steps=4))
+    folder = Path(shutil.copytree(pristine, tmp_path / "job"))
+    command = [sys.executable, "-m", "engine", "serve", "--device", "cpu", *(["--outlive"] if outlive else [])]
+    arguments = [sys.executable, "-c", BLENDER, json.dumps(command), str(folder)]
+    blender = subprocess.Popen(arguments, cwd=jobs.ROOT, env=jobs.environment(), stdout=subprocess.PIPE)
+    engine_process = os.pidfd_open(int(blender.stdout.readline()))
+    assert not (folder / "report.json").exists()
+    blender.kill()
+    blender.wait()
+    ended = select.poll()
+    ended.register(engine_process, select.POLLIN)
+    assert ended.poll(120_000 if outlive else 5_000), "an orphan"
+    os.close(engine_process)
+    assert (folder / "report.json").exists() == outlive
+    for place in (folder, pristine):
+        assert end_within(start(place), 120) == 0
+    assert jobs.results(folder) == jobs.results(pristine)

@@ -36,6 +36,10 @@ class Matrix(list):
 def full(shape, value, device):
     return Matrix([value] * shape[1] for _ in range(shape[0]))
 '''
+WARM_UP = """import pathlib, sys
+(pathlib.Path(sys.prefix) / "warmed-up").write_text(" ".join(sys.argv[1:]))
+"""
+"""What stands for the engine's own command."""
 
 
 def load_environment():
@@ -80,6 +84,7 @@ def make(folder: Path) -> Tiny:
     tiny.wheels.mkdir(parents=True)
     (tiny.extension / "engine" / "locks").mkdir(parents=True)
     shutil.copy(ROOT / "engine" / "check.py", tiny.extension / "engine" / "check.py")
+    (tiny.extension / "engine" / "__main__.py").write_text(WARM_UP)
     (tiny.extension / "engine" / "requirements.txt").write_text("alpha==1.0\nbeta==1.0\ntorch==1.0\n")
     tiny.lock("uv.txt", _uv_wheel(tiny.wheels))
     plan = load_environment().plan

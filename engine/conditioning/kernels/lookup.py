@@ -154,9 +154,9 @@ def _step(disparity, gradient, lens, pose, bx, by, bz, start, t, band):
     along = nx * bx + ny * by + nz * bz
     facing = ONE - (nx * ax + ny * ay + nz * az)
     ok = (matched > ZERO) & (along > F(1e-20)) & (facing > ZERO)
-    moved = facing / (along if ok else ONE) if ok else t
-    moved = min(max(moved, start * _LEAST_STEP), start * _MAX_STEP)
-    hit = ok & (matched >= HALF) & (abs(moved - t) < F(0.02) * t)
+    meets = facing / (along if ok else ONE) if ok else t
+    hit = ok & (matched >= HALF) & (abs(meets - t) < F(0.02) * t)
+    moved = min(max(meets, start * _LEAST_STEP), start * _MAX_STEP)
     tan_x, tan_y = (u - lens[2]) * lens[6], (v - lens[3]) * lens[7]
     size = (nx * nx + ny * ny + nz * nz) * (ONE + (tan_x * tan_x + tan_y * tan_y))
     frontal = inverse / math.sqrt(max(size, F(1e-30)))
@@ -177,8 +177,8 @@ def vote_past(gradient, front, state, lens, x, y, z):
 
 
 @kernel
-def intersect(disparity, gradient, front, state, lens, pose, bands, x, y, guess, t, weight, sure, past):
-    """Meet one source's surface near depth ``guess`` along rays (x, y, 1): fills t, weight, sure (its confidence) and past."""
+def intersect(disparity, gradient, state, lens, pose, bands, x, y, guess, t, weight, sure):
+    """Meet one source's surface near depth ``guess`` along rays (x, y, 1): fills t, weight and sure (its confidence)."""
     for i in range(len(x)):
         t[i] = guess[i]
     for step in range(len(bands)):
@@ -190,10 +190,18 @@ def intersect(disparity, gradient, front, state, lens, pose, bands, x, y, guess,
             t[i] = at
             weight[i] = certainty * fine * lens[0] if hit else ZERO
             sure[i] = certainty if hit else ZERO
+
+
+@kernel
+def oppose(gradient, front, state, lens, pose, x, y, t, own, doubt, against):
+    """Add one source's votes against the points at depth ``t``: where it sees past them or, as far as they are in ``doubt``,
+    past what its ``own`` ray met."""
     for i in range(len(x)):
         bx, by, bz = turn(pose, x[i], y[i])
-        at = t[i]
-        past[i] = vote_past(gradient, front, state, lens, bx * at + pose[9], by * at + pose[10], bz * at + pose[11])
+        at, met = t[i], own[i]
+        vote = vote_past(gradient, front, state, lens, bx * at + pose[9], by * at + pose[10], bz * at + pose[11])
+        slipped = vote_past(gradient, front, state, lens, bx * met + pose[9], by * met + pose[10], bz * met + pose[11])
+        against[i] += vote + doubt[i] * (slipped - vote)
 
 
 @kernel

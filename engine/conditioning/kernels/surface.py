@@ -7,20 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...compiled import kernel, share
+from ...compiled import inline, kernel, share
 from ...job import Camera
 from .. import surface as reference
 from ..source import Source
 from ..splat import MARGIN
 from .blend import Pyramid
 from .fill import fill_depth, maximum_around, minimum_around
-from .lookup import BANDS, ONE, ZERO, F, Pixels, intersect, pose_of
+from .lookup import BANDS, ONE, ZERO, F, Pixels, intersect, oppose, pose_of
 from .splat import ROWS, pyramid, sampled, splat_sources
 from .suppress import compose, suppress, unpack
 
 PIECE = 1 << 14
 """Rays that one thread takes at a time: what is known of them stays in its cache."""
-_AGREE, _EDGE, _ALONE = F(reference.AGREE), F(reference.EDGE), reference.ALONE
+_AGREE, _NEARNESS = F(reference.AGREE), F(1 / reference.NEAR)
+_EDGE, _ALONE = F(reference.EDGE), reference.ALONE
 
 
 @dataclass
@@ -60,43 +61,65 @@ def _packed(sources: Sequence[Source]) -> tuple[list[Pixels], list[Pyramid]]:
     return [source.packed[0] for source in sources], [source.packed[1] for source in sources]
 
 
+@inline
+def _least_doubt(doubt, own, here, sure):
+    """See ``surface._doubt``."""
+    squared = sure * sure
+    fourth = squared * squared  # surface.SURE is 8
+    return min(doubt, ONE - fourth * fourth) if abs(own - here) <= _AGREE * here else doubt
+
+
 @kernel
-def _agree(ts, weights, sures, past, t, best, total, mean, support, against):
-    """One depth from all sources' hits, (S, N) each. t: the guess, becomes the depth; the other arrays (N,) are filled."""
+def _agree(ts, weights, sures, guess, t, best, most, total, mean, support, doubt):
+    """One depth from all sources' hits near ``guess``, (S, N) each, into t; the arrays after it (N,) are filled."""
     for i in range(len(t)):
-        best[i] = total[i] = mean[i] = support[i] = against[i] = ZERO
+        t[i] = guess[i]
+        best[i] = most[i] = total[i] = mean[i] = support[i] = ZERO
+        doubt[i] = ONE
+    for source in range(len(ts)):
+        hit_t, certainty = ts[source], sures[source]
+        for i in range(len(t)):
+            doubt[i] = _least_doubt(doubt[i], hit_t[i], guess[i], certainty[i])
     for source in range(len(ts)):
         hit_t, weight = ts[source], weights[source]
         for i in range(len(t)):
-            own, other, most, here = hit_t[i], weight[i], best[i], t[i]  # loads before choices: no branches
-            better = other > most
+            own, other, here, top, largest = hit_t[i], weight[i], t[i], best[i], most[i]  # loads before choices: no branches
+            apart = (own / guess[i] - ONE) * _NEARNESS
+            value = other * max(ONE / (ONE + apart * apart), doubt[i])
+            better = value > top
             t[i] = own if better else here
-            best[i] = other if better else most
+            most[i] = other if better else largest
+            best[i] = value if better else top
+    for i in range(len(t)):
+        doubt[i] = ONE
     for source in range(len(ts)):
-        hit_t, weight, certainty, vote = ts[source], weights[source], sures[source], past[source]
+        hit_t, weight, certainty = ts[source], weights[source], sures[source]
         for i in range(len(t)):
             own, here, sure = hit_t[i], t[i], certainty[i]
-            share = weight[i] / max(best[i], F(1e-30))
+            doubt[i] = _least_doubt(doubt[i], own, here, sure)
+            share = weight[i] / max(most[i], F(1e-30))
             w = share * share if abs(own - here) <= _AGREE * here else ZERO
             total[i] += w
             mean[i] += w * own
             support[i] += sure if w > ZERO else ZERO
-            against[i] += vote[i]
     for i in range(len(t)):
-        whole, sum_t, here = total[i], mean[i], t[i]
+        whole, sum_t, here, left = total[i], mean[i], t[i], doubt[i]
         t[i] = sum_t / whole if whole > ZERO else here
+        doubt[i] = left if whole > ZERO else ZERO
 
 
 def solve(scene: Scene, x: np.ndarray, y: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The depth t along rays (x, y, 1) near a guess, and the votes for and against it; (N,) float32 each."""
     count = len(guess)
-    hits = np.empty((4, len(scene.pixels), count), F)
+    hits = np.empty((3, len(scene.pixels), count), F)
     for number, (own, pose) in enumerate(zip(scene.pixels, scene.poses)):
-        out = hits[0, number], hits[1, number], hits[2, number], hits[3, number]
-        intersect(own.disparity, own.gradient, own.front, own.state, own.lens, pose, BANDS, x, y, guess, *out)
-    t = guess.copy()
-    best, total, mean, support, against = np.empty((5, count), F)
-    _agree(hits[0], hits[1], hits[2], hits[3], t, best, total, mean, support, against)
+        out = hits[0, number], hits[1, number], hits[2, number]
+        intersect(own.disparity, own.gradient, own.state, own.lens, pose, BANDS, x, y, guess, *out)
+    t, support, doubt, *scratch = np.empty((7, count), F)
+    _agree(hits[0], hits[1], hits[2], guess, t, *scratch, support, doubt)
+    against = np.zeros(count, F)
+    for number, (own, pose) in enumerate(zip(scene.pixels, scene.poses)):
+        oppose(own.gradient, own.front, own.state, own.lens, pose, x, y, t, hits[0, number], doubt, against)
     return t, support, against
 
 
@@ -191,11 +214,12 @@ def trace(scene: Scene, levels: int) -> Surface:
 
 
 def _attempt(result: Surface, scene: Scene, index: np.ndarray, guess: np.ndarray) -> None:
-    """Take another hypothesis at the pixels ``index`` where it holds."""
+    """Take another hypothesis at the pixels ``index`` where it holds and is nearer, or better supported, than what is there."""
     if not len(index):
         return
     t, support, against = solve(scene, scene.x[index], scene.y[index], guess[index])
-    keep = (support > 0) & (support >= against)
+    better = ~result.found[index] | (t < result.t[index]) | (support > result.support[index])
+    keep = (support > 0) & (support >= against) & better
     index = index[keep]
     result.t[index] = t[keep]
     result.found[index] = True

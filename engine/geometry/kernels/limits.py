@@ -40,3 +40,8 @@ MATCHED = 0.25
 """A partner that has something nearer in the way is heard all the same when the match costs no more."""
 UNKNOWN, LONE = 0.5, 0.3
 """Cost of what no partner can see, and the least that stands for the second partner where only one sees it."""
+
+CUES_ALIKE = 0.001
+"""Relative difference of inverse depth up to which two hypotheses are one to the aggregator."""
+CUES_NEAR = 0.01
+"""Relative difference of depth at which a partner's agreement has faded to nothing."""

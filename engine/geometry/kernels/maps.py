@@ -155,3 +155,35 @@ def support(planes, radius: int = 2, stride: int = 2, tolerance: float = 0.006) 
     maps = array(planes.w), array(planes.du), array(planes.dv)
     in_ranges(_support, range(len(out)), *maps, radius, stride, np.float32(tolerance), out)
     return torch.from_numpy(out)
+
+
+@summing_kernel
+def _smoothed(start, stop, w, du, dv, weights, image, radius, stride, sharpness, spread, out):
+    h, width = w.shape
+    for row in range(start, stop):
+        for column in range(width):
+            here, total, much = w[row, column], ZERO, ZERO
+            narrow = ONE / max(spread * here, np.float32(1e-12))
+            for dy in range(-radius, radius + 1):
+                y = min(max(row + dy * stride, 0), h - 1)
+                for dx in range(-radius, radius + 1):
+                    x = min(max(column + dx * stride, 0), width - 1)
+                    value = w[y, x] - np.float32(x - column) * du[y, x] - np.float32(y - row) * dv[y, x]
+                    away = (value - here) * narrow
+                    unlike = away * away
+                    for c in range(3):
+                        unlike += (image[y, x, c] - image[row, column, c]) ** 2 * sharpness
+                    if unlike < np.float32(9):
+                        weight = weights[y, x] * np.exp(-unlike)
+                        total += weight * value
+                        much += weight
+            out[row, column] = total / much if much > ZERO else here
+
+
+def smoothed(planes, weights, image, radius: int, stride: int, sigma: float, spread: float) -> torch.Tensor:
+    """See :func:`consistency.smoothed`."""
+    out = np.empty(planes.w.shape, np.float32)
+    maps = array(planes.w), array(planes.du), array(planes.dv), array(weights), array(image.permute(1, 2, 0))
+    scalars = radius, stride, np.float32(1 / (2 * sigma**2)), np.float32(spread)
+    in_ranges(_smoothed, range(len(out)), *maps, *scalars, out)
+    return torch.from_numpy(out)

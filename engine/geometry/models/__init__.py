@@ -1,0 +1,1 @@
+"""Learned geometry, by the user's choice: networks whose weights are fetched, not shipped."""
