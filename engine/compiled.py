@@ -69,8 +69,12 @@ inline = numba.njit(forceinline=True, fastmath=_EXACT, **_OPTIONS)
 """Decorator of what kernels call."""
 summing_kernel = numba.njit(cache=_KEPT, pipeline_class=_NoAlias, fastmath=_REORDERED, **_OPTIONS)
 """A kernel whose sums and minima over neighbours may be reordered, as many at once as the processor has lanes. Nothing is NaN."""
-summing = numba.njit(fastmath=_REORDERED, **_OPTIONS)
-"""Decorator of what summing kernels call."""
+summing = numba.njit(forceinline=True, fastmath=_REORDERED, **_OPTIONS)
+"""Decorator of what summing kernels call.
+
+Like :data:`inline`, it becomes part of its callers: a copy of its own would be compiled, and rounded, otherwise than the one in a
+kernel, and which of them runs would depend on whether the kernel was compiled in this process or read from the cache.
+"""
 
 
 @functools.cache

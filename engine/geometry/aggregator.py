@@ -31,7 +31,7 @@ LIMITS = (0.01, 0.02)
 """Relative errors of depth whose chances are told."""
 GUESS = 0.16
 """Least confidence of a depth: frames are still better with an unlikely one than with a hole."""
-STANDS = 0.9
+STANDS = 0.6
 """Classical confidence of a depth that is left as it was matched: smoothing it would cost detail."""
 MARGIN = 0.4
 """By so much another hypothesis must be likelier than the smooth one to be taken, the chances of both LIMITS together."""

@@ -15,9 +15,9 @@ from ..camera import camera_from_world, pixel_rays, world_from_camera
 from ..job import Camera
 from ..records import Condition
 
-SHARE = 0.9
-"""What the frame before contributes at most: about ten frames are averaged."""
-ALIKE = 0.3
+SHARE = 0.7
+"""What the frame before contributes at most: about three frames are averaged. More steadies more, and blurs what comes nearer."""
+ALIKE = 0.1
 """Colours, blurred over 3×3 pixels, that differ by this much are taken for different things."""
 SAME_DEPTH = 0.02
 """Relative difference of depth within which both frames show the same surface."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "diffusers", "cv2", "scipy", "pycolmap", "PIL", "OpenEXR", "safetensors", "skimage", "av", "plyfile", "numba"}
+HEAVY = {"torch", "diffusers", "transformers", "numba", "cv2", "scipy", "pycolmap", "PIL", "OpenEXR", "safetensors", "skimage"}
+HEAVY |= {"av", "plyfile", "laspy", "pye57"}
 SHARED = ("engine/job.py", "engine/protocol.py")
 
 

@@ -28,6 +28,16 @@ def test_a_job_after_the_warm_up_compiles_nothing(tmp_path, monkeypatch):
     assert compiled_in(cache) == known
 
 
+def test_who_compiled_the_kernels_changes_no_byte(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    depths = []
+    for name in ("compiles", "reads"):
+        folder = jobs.make(tmp_path / name, depth=False)
+        assert jobs.run(folder)[0] == 0
+        depths.append([path.read_bytes() for path in sorted(folder.glob("geometry/depth-*.npz"))])
+    assert depths[0] == depths[1] and len(depths[0]) > 1
+
+
 def test_a_warm_up_that_fails_says_a_sentence(monkeypatch, capsys):
     def fail(**options):
         raise OSError(errno.ENOSPC, "No space left on device")
