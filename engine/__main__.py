@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     movie.add_argument("target", help="an .mp4, .mov or .mkv file")
     movie.add_argument("--fps", type=float, default=24.0)
     movie.set_defaults(command=_movie)
-    fetch = commands.add_parser("fetch-model", help="download a learned model from huggingface.co; nothing else ever does")
+    fetch = commands.add_parser("fetch-model", help="download a learned model from the Hugging Face hub; nothing else ever does")
     fetch.add_argument("name")
     fetch.add_argument("--to", metavar="FOLDER", required=True, help="the models folder")
     fetch.add_argument("--revision", default="main", help="commit of the model's repository")

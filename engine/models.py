@@ -42,7 +42,7 @@ def find(name: str) -> Path:
     missing = [file for file in model.files if place is None or not (place / file).is_file()]
     if not missing:
         return place
-    what = f"{', '.join(missing)} of huggingface.co/{model.repository}"
+    what = f"{', '.join(missing)} of {model.repository} (Hugging Face hub)"
     where = f"into {place}" if place else f"into a folder {name}, and tell the folder around it with --models or {FOLDER}"
     raise EngineError(
         f"The model {name} is not on this computer: run python -m engine fetch-model {name} --to FOLDER, or put {what} {where}.",

@@ -37,7 +37,8 @@ def findings(order: tuple[int, ...] = (1, 2, 3)) -> cues.Findings:
     wrong = ws[0].clone()
     wrong[20:40, 30:60] *= 1.2
     none = torch.zeros_like(wrong)
-    return cues.Findings(judge, wrong, [wrong, wrong, wrong, ws[0], none], sure, sure, sure * 2, sure * 0.1, sure > 0, 0.01)
+    doubtful = torch.full_like(sure, aggregator.STANDS - 0.1)
+    return cues.Findings(judge, wrong, [wrong, wrong, wrong, ws[0], none], doubtful, sure, sure * 2, sure * 0.1, sure > 0, 0.01)
 
 
 # --- what it is told -------------------------------------------------------------
@@ -106,6 +107,15 @@ def test_confidence_is_the_chance_of_the_smooth_depth():
     assert torch.allclose(confidence[5:], torch.tensor(1.0).sigmoid(), atol=1e-6)
     assert torch.equal(confidence[:5], told.confidence[:5])
     assert float(aggregator.rated(Fixed(), told)[1][5:].max()) == pytest.approx(aggregator.GUESS)
+
+
+def test_what_was_matched_well_stays_as_it_was_matched():
+    told = findings()
+    told.confidence[:10] = aggregator.STANDS
+    w, confidence = aggregator.rated(Fixed(chosen=2.0, smooth=1.0), told)
+    assert torch.equal(w[:10], told.chosen[:10]) and not torch.equal(w[10:], told.chosen[10:])
+    assert torch.allclose(confidence[:10], torch.tensor(2.0).sigmoid(), atol=1e-6)
+    assert torch.allclose(confidence[10:], torch.tensor(1.0).sigmoid(), atol=1e-6)
 
 
 def random_net() -> aggregator.AggregatorNet:

@@ -209,13 +209,13 @@ def test_noise_of_single_frames_is_averaged_away():
 
 
 @pytest.mark.parametrize(
-    ("level", "confidence", "share"), [(1, 1.0, 0.0), (1, 0.5, 0.45), (1, 0.0, 0.9), (2, 1.0, 0.9), (0, 0.0, 0.9)]
+    ("level", "confidence", "share"), [(1, 1.0, 0.0), (1, 0.5, 0.5), (1, 0.0, 1.0), (2, 1.0, 1.0), (0, 0.0, 1.0)]
 )
 def test_what_a_photo_saw_at_full_resolution_is_left_alone(level, confidence, share):
     (camera, _), ((_, depth), _) = moving(2)
     new, old = np.full((72, 96, 3), 0.5, np.float32), np.full((72, 96, 3), 0.51, np.float32)
     steady = temporal.steadied(new, still(camera, depth, level, confidence), temporal.Shown(camera, old, depth))
-    assert np.allclose(steady[np.isfinite(depth)], 0.5 + 0.01 * share, atol=2e-4)
+    assert np.allclose(steady[np.isfinite(depth)], 0.5 + 0.01 * temporal.SHARE * share, atol=2e-4)
 
 
 def test_other_colours_are_taken_for_another_thing():
