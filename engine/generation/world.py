@@ -98,6 +98,24 @@ def random_scene(rng: np.random.Generator, textures: int, zoom: float, device: t
     texel = np.exp(rng.uniform(np.log(0.35), np.log(3), count)) / 128 * np.array([item[4] for item in items])
     light = np.array([rng.normal(0, 0.7), -1, rng.normal(-0.8, 0.5)])
 
+    return assembled(
+        items,
+        device,
+        texture=rng.integers(0, textures, count),
+        texel=texel,
+        offset=rng.uniform(0, 1024, (count, 2)),
+        tint=tints,
+        gloss=rng.beta(1, 4, count),
+        light=light / np.linalg.norm(light),
+        ambient=rng.uniform(0.25, 0.7),
+        sky=rng.uniform(0.1, 1, (2, 3)) * rng.uniform(0.4, 1.2),
+        sky_texture=rng.integers(textures),
+    )
+
+
+def assembled(items: list[tuple], device: torch.device, texture, ambient, sky_texture, **rest) -> Scene:
+    """A scene of items (kind, centre, rotation, size, …); the rest as :class:`Scene` names it, as arrays."""
+
     def tensor(x, dtype=torch.float32) -> Tensor:
         return torch.as_tensor(np.asarray(x), dtype=dtype, device=device)
 
@@ -106,15 +124,10 @@ def random_scene(rng: np.random.Generator, textures: int, zoom: float, device: t
         center=tensor([item[1] for item in items]),
         rotation=tensor([item[2] for item in items]),
         size=tensor([item[3] for item in items]),
-        texture=tensor(rng.integers(0, textures, count), torch.long),
-        texel=tensor(texel),
-        offset=tensor(rng.uniform(0, 1024, (count, 2))),
-        tint=tensor(tints),
-        gloss=tensor(rng.beta(1, 4, count)),
-        light=tensor(light / np.linalg.norm(light)),
-        ambient=float(rng.uniform(0.25, 0.7)),
-        sky=tensor(rng.uniform(0.1, 1, (2, 3)) * rng.uniform(0.4, 1.2)),
-        sky_texture=int(rng.integers(textures)),
+        texture=tensor(texture, torch.long),
+        ambient=float(ambient),
+        sky_texture=int(sky_texture),
+        **{name: tensor(value) for name, value in rest.items()},
     )
 
 

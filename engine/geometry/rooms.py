@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..generation.textures import Bank
-from ..generation.world import BOX, ELLIPSOID, ROD, Scene, jittered, look_at, random_rotation, render
+from ..generation.world import BOX, ELLIPSOID, ROD, Scene, assembled, jittered, look_at, random_rotation, render
 from ..job import Camera
 from ..records import Photo
 
@@ -44,23 +44,18 @@ def room(rng: np.random.Generator, textures: int) -> Scene:
     tints *= rng.uniform(0.4, 1.2, (count, 1, 1)) * np.exp(rng.normal(0, 0.15, (count, 3, 1)))
     light = np.array([rng.normal(0, 0.7), -1, rng.normal(-0.5, 0.5)])
 
-    def tensor(x, dtype=torch.float32):
-        return torch.as_tensor(np.asarray(x), dtype=dtype)
-
-    return Scene(
-        kind=tensor([item[0] for item in items], torch.long),
-        center=tensor([item[1] for item in items]),
-        rotation=tensor([item[2] for item in items]),
-        size=tensor([item[3] for item in items]),
-        texture=tensor(rng.integers(0, textures, count), torch.long),
-        texel=tensor(texel),
-        offset=tensor(rng.uniform(0, 1024, (count, 2))),
-        tint=tensor(tints),
-        gloss=tensor(rng.beta(0.7, 3, count)),
-        light=tensor(light / np.linalg.norm(light)),
-        ambient=float(rng.uniform(0.25, 0.7)),
-        sky=tensor(np.sort(rng.uniform(0.3, 1, (2, 3)), 1) * rng.uniform(0.6, 1.1)),
-        sky_texture=int(rng.integers(textures)),
+    return assembled(
+        items,
+        torch.device("cpu"),
+        texture=rng.integers(0, textures, count),
+        texel=texel,
+        offset=rng.uniform(0, 1024, (count, 2)),
+        tint=tints,
+        gloss=rng.beta(0.7, 3, count),
+        light=light / np.linalg.norm(light),
+        ambient=rng.uniform(0.25, 0.7),
+        sky=np.sort(rng.uniform(0.3, 1, (2, 3)), 1) * rng.uniform(0.6, 1.1),
+        sky_texture=rng.integers(textures),
     )
 
 
