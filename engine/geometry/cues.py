@@ -95,8 +95,15 @@ def smooth(findings: Findings, stride: int, spread: float) -> torch.Tensor:
     w, image = findings.chosen, findings.judge.frame.image
     median = consistency.weighted_median(w, torch.ones_like(w), image, 2, stride, COLOUR)
     median = torch.where(median > 0, median, w)
-    planes = Planes(median, *patchmatch.slopes(median, 4, 0.02))
-    weights = torch.where(w > 0, findings.confidence + 0.05, torch.zeros_like(w))
+    return averaged(w, median, findings.confidence, image, stride, spread)
+
+
+def averaged(
+    w: torch.Tensor, surface: torch.Tensor, confidence: torch.Tensor, image: torch.Tensor, stride: int, spread: float
+) -> torch.Tensor:
+    """(H, W) inverse depth ``w`` replaced by the mean of the planes of ``surface`` (H, W) around each pixel. Sky stays."""
+    planes = Planes(surface, *patchmatch.slopes(surface, 4, 0.02))
+    weights = torch.where(w > 0, confidence + 0.05, torch.zeros_like(w))
     found = consistency.smoothed(planes, weights, image, 4, stride, COLOUR, spread)
     return torch.where(w > 0, found, w)
 

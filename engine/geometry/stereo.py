@@ -46,8 +46,8 @@ UNSURE = 0.45
 """Confidence below which a depth is replaced by what its surroundings suggest."""
 PROPOSED = 0.35
 """Confidence of a proposed depth that no other photo can be asked about."""
-NOISE, SETTLING = 0.002, 4
-"""Relative difference of depth that is taken for noise, and over how many pixels to each side it is averaged."""
+NOISE = 0.002
+"""Relative difference of depth that is taken for noise of single pixels, which makes straight lines of a close-up ragged."""
 
 
 Aggregate = Callable[[cues.Findings], tuple[torch.Tensor, torch.Tensor]]
@@ -282,7 +282,7 @@ def _finish(states: list[_State], work: list[_State], frames, progress: Progress
             depth, confidence = _kept(photo)
         else:
             w, confidence = _completed(index, states, certain, frames, surfaces, aggregate)
-            w = _settled(w, confidence, frames[index].image)
+            w = cues.averaged(w, w, confidence, frames[index].image, 1, NOISE)
             w, confidence = (_resized(x, photo.image.shape[:2], "nearest-exact") for x in (w, confidence))
             depth = torch.where(w > 0, 1 / w.clamp_min(1e-12), torch.full_like(w, float("inf"))).cpu().numpy()
             confidence = confidence.cpu().numpy()
@@ -310,14 +310,6 @@ def _planes(states, frames, certain) -> np.ndarray:
         if state.w is not None:
             points.append(planes.oriented_points(state.w, (state.w > 0) & (sure > PLANE_SURE), frame.camera))
     return planes.find(np.concatenate(points))
-
-
-def _settled(w: torch.Tensor, confidence: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Inverse depth (H, W) without the noise of single pixels, which makes straight lines of a close-up ragged. Sky stays."""
-    surfaces = matching.Planes(w, *patchmatch.slopes(w, 4, 0.02))
-    weights = torch.where(w > 0, confidence + 0.05, torch.zeros_like(w))
-    found = consistency.smoothed(surfaces, weights, image, SETTLING, 1, cues.COLOUR, NOISE)
-    return torch.where(w > 0, found, w)
 
 
 def _kept(photo: Photo) -> tuple[np.ndarray, np.ndarray]:
