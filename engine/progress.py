@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class Cancelled(Exception):
@@ -92,3 +92,16 @@ class Progress:
         if message not in self.warnings:
             self.warnings.append(message)
             self._emit({"event": "warning", "message": message})
+
+
+class Clock:
+    """How far a stage is in which ``things`` things pass the same steps, one after the other. weights: the time of each step."""
+
+    def __init__(self, progress: Progress, weights: Sequence[float], things: int):
+        self._progress, self._weights, self._things = progress, weights, things
+
+    def of(self, step: int, thing: int) -> Callable[[float], None]:
+        """What is to be called with the part, 0..1, that is done of a step (-1: the last) of the thing of that number."""
+        before = sum(self._weights[:step]) * self._things + self._weights[step] * thing
+        total = sum(self._weights) * max(1, self._things)
+        return lambda part: self._progress.step(min(before + self._weights[step] * part, total), total)

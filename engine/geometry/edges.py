@@ -9,6 +9,7 @@ looks like the pixel itself, by what the other photos know of the place, and so 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -52,11 +53,16 @@ def near_edges(w: torch.Tensor) -> torch.Tensor:
 
 
 def sharpen(
-    frame: Frame, partners: list[tuple[Frame, torch.Tensor, torch.Tensor]], w: torch.Tensor, sure: torch.Tensor
+    frame: Frame,
+    partners: list[tuple[Frame, torch.Tensor, torch.Tensor]],
+    w: torch.Tensor,
+    sure: torch.Tensor,
+    tick: Callable[[float], None] = lambda part: None,
 ) -> torch.Tensor:
     """Inverse depth (H, W) with its edges moved to where the photo has them.
 
-    partners: (frame, inverse depth (h, w), confidence (h, w)) of each other photo. w, sure: the photo's own, (H, W).
+    partners: (frame, inverse depth (h, w), confidence (h, w)) of each other photo. w, sure: the photo's own, (H, W). tick: told
+    now and then what part of it is done, 0..1.
     """
     if not partners:
         return w
@@ -68,6 +74,7 @@ def sharpen(
         for parity in (0, 1):
             only = where & ((row[:, None] + column) % 2 == parity)
             planes = choose(judge, planes, _around(turn), only, w, sure)
+            tick((2 * turn + parity + 1) / (2 * PASSES))
     return planes.w
 
 

@@ -51,6 +51,11 @@ class Frame:
         """Where it lies."""
         return self.gray.device
 
+    @functools.cached_property
+    def soft(self) -> torch.Tensor:
+        """(3, H, W) the image averaged over windows of 5 pixels: what a small shift or fine texture does not change."""
+        return F.avg_pool2d(self.image, 5, 1, 2, count_include_pad=False)
+
 
 def make_frame(photo: Photo, longest: int, device: torch.device) -> Frame:
     """The photo with its longer side at most ``longest`` pixels, area-averaged."""
@@ -95,6 +100,14 @@ def sample(image: torch.Tensor, u: torch.Tensor, v: torch.Tensor, mode: str = "b
     h, w = image.shape[-2:]
     grid = torch.stack([u * (2.0 / w) - 1.0, v * (2.0 / h) - 1.0], dim=-1)
     return F.grid_sample(image[None], grid[None], mode=mode, padding_mode="border", align_corners=False)[0]
+
+
+def unlike(frame: Frame, other: Frame, w: torch.Tensor) -> torch.Tensor:
+    """(H, W) largest difference of a colour channel between a photo and what another shows of it at inverse depths w (H, W)."""
+    a, b = transfer(frame.camera, other.camera, w.device)
+    q = torch.einsum("ij,jhw->ihw", a, pixel_grid(*w.shape, w.device)) + b[:, None, None] * w
+    z = q[2].clamp_min(1e-6)
+    return (sample(other.soft, q[0] / z, q[1] / z) - frame.soft).abs().amax(0)
 
 
 def _masked(frame: Frame, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

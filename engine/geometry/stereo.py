@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..job import Camera
-from ..progress import Progress
+from ..progress import Clock, Progress
 from ..records import Photo, View
 from . import aggregation, aggregator, completion, consistency, cues, edges, matching, patchmatch, planes, ranges, sky
 
@@ -46,6 +46,10 @@ UNSURE = 0.45
 """Confidence below which a depth is replaced by what its surroundings suggest."""
 PROPOSED = 0.35
 """Confidence of a proposed depth that no other photo can be asked about."""
+UNLIKE = 0.2
+"""Difference of colour, means of small windows, from which on two photos do not show the same place, whatever their exposures."""
+SHARPENING, FINISHING = 2.0, 3.0
+"""Time that sharpening and finishing a photo take, in that of its last pass; each pass takes about half that of the next."""
 NOISE = 0.002
 """Relative difference of depth that is taken for noise of single pixels, which makes straight lines of a close-up ragged."""
 
@@ -96,16 +100,12 @@ def estimate(
     work = [s for s in states if not s.given and s.scope.partners]
     sizes = _sizes(photos)
     passes = len(sizes)
-    total = max(1, len(work) * passes)
+    clock = Clock(progress, [0.5 ** (passes - 1 - stage) for stage in range(passes)] + [SHARPENING, FINISHING], len(work))
     for stage in range(passes):
         frames = _frames(states, sizes[stage], device)
         results = []
         for number, state in enumerate(work):
-            done = stage * len(work) + number
-
-            def tick(part: float, done=done) -> None:
-                progress.step(done + part, total)
-
+            tick = clock.of(stage, number)
             results.append(
                 _sweep(state, frames, states, tick) if stage == 0 else _refine(state, frames, states, passes - stage, tick)
             )
@@ -116,8 +116,8 @@ def estimate(
             if state.given:
                 state.w = _inverse(state.photo.depth, frame.size, device)
         _judge(states, work)
-    _sharpen(states, work, frames, progress)
-    return _finish(states, work, frames, progress, aggregate)
+    _sharpen(states, work, frames, clock)
+    return _finish(states, work, frames, progress, clock, aggregate)
 
 
 def _sizes(photos: list[Photo]) -> list[int]:
@@ -230,15 +230,14 @@ def _judge(states: list[_State], work: list[_State]) -> None:
         state.agree = total
 
 
-def _sharpen(states: list[_State], work: list[_State], frames, progress: Progress) -> None:
+def _sharpen(states: list[_State], work: list[_State], frames, clock: Clock) -> None:
     """Move depth edges to where the photos have them; what changed is as good as the partners then find it."""
     certain = [_certainty(state) for state in states]
     found = []
-    for state in work:
-        progress.check()
+    for number, state in enumerate(work):
         partners = [(frames[j], states[j].w, certain[j]) for j in state.scope.partners if states[j].w is not None]
         index = states.index(state)
-        found.append(edges.sharpen(frames[index], partners, state.w, certain[index]))
+        found.append(edges.sharpen(frames[index], partners, state.w, certain[index], clock.of(-2, number)))
     for state, w in zip(work, found):
         changed = (w - state.w).abs() > CHANGED * w
         state.before = state.w
@@ -267,7 +266,9 @@ def _certainty(state: _State) -> torch.Tensor | None:
     return torch.ones_like(state.w) if state.given else _confidence(state)
 
 
-def _finish(states: list[_State], work: list[_State], frames, progress: Progress, aggregate: Aggregate) -> list[View]:
+def _finish(
+    states: list[_State], work: list[_State], frames, progress: Progress, clock: Clock, aggregate: Aggregate
+) -> list[View]:
     """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
     certain = [_certainty(state) for state in states]
     for state, frame, sure in zip(states, frames, certain):
@@ -281,8 +282,15 @@ def _finish(states: list[_State], work: list[_State], frames, progress: Progress
         if state.given:
             depth, confidence = _kept(photo)
         else:
-            w, confidence = _completed(index, states, certain, frames, surfaces, aggregate)
+            tick = clock.of(-1, work.index(state)) if state in work else lambda part: None
+
+            def last(findings: cues.Findings, tick=tick) -> tuple[torch.Tensor, torch.Tensor]:
+                tick(0.4)
+                return aggregate(findings)
+
+            w, confidence = _completed(index, states, certain, frames, surfaces, last)
             w = cues.averaged(w, w, confidence, frames[index].image, 1, NOISE)
+            tick(1.0)
             w, confidence = (_resized(x, photo.image.shape[:2], "nearest-exact") for x in (w, confidence))
             depth = torch.where(w > 0, 1 / w.clamp_min(1e-12), torch.full_like(w, float("inf"))).cpu().numpy()
             confidence = confidence.cpu().numpy()
@@ -323,7 +331,7 @@ def _completed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Inverse depth (0 = sky) and confidence (H, W) of one photo, every pixel given a value."""
     state, frame = states[index], frames[index]
-    seen, trust = _seen_by_others(index, states, certain, frame)
+    seen, trust = _seen_by_others(index, states, certain, frames)
     if state.w is None:
         w, confidence = seen, trust * 0.5
         if state.proposal is not None:
@@ -367,14 +375,18 @@ def _completed(
     return aggregate(cues.Findings(judge, w, others, confidence, own, state.agree, state.cost, known, step))
 
 
-def _seen_by_others(index: int, states, certain, frame) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the other photos' sure depths say of this photo: inverse depth, 0 = nothing, and confidence (H, W)."""
+def _seen_by_others(index: int, states, certain, frames) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the other photos' sure depths say of this photo: inverse depth, 0 = nothing, and confidence (H, W).
+
+    Where this photo shows something else in front of what they are sure of, colours tell.
+    """
+    frame = frames[index]
     best, trust = torch.zeros(frame.size, device=frame.gray.device), torch.zeros(frame.size, device=frame.gray.device)
     for j, other in enumerate(states):
         if j == index or other.w is None:
             continue
         kept = torch.where(certain[j] >= 0.6, other.w, torch.zeros_like(other.w))
         seen = consistency.reproject(kept, other.camera, frame.camera, frame.size)
-        nearer = seen > best
+        nearer = (seen > best) & (matching.unlike(frame, frames[j], seen) < UNLIKE)
         best, trust = torch.where(nearer, seen, best), torch.where(nearer, torch.full_like(trust, 0.7), trust)
     return best, trust

@@ -1,12 +1,13 @@
 """Surfaces that go on behind what hides them: planes of the scene, and what other photos say of a guess."""
 
+import cv2
 import numpy as np
 import pytest
 import synthetic
 import torch
 
 from engine import camera as cams
-from engine.geometry import completion, matching, planes
+from engine.geometry import completion, matching, planes, ranges, stereo
 from engine.records import Photo
 
 CPU = torch.device("cpu")
@@ -45,6 +46,26 @@ def like(plane, normal, distance):
 def test_ground_and_wall_are_found(found):
     assert any(like(plane, [0, 0, 1], 0) for plane in found)
     assert any(like(plane, [0, 1, 0], 1.6) for plane in found)
+
+
+def test_what_another_photo_sees_behind_a_thing_is_not_that_thing():
+    """The nearest photo has a white card in front of the scene that nobody else sees and whose depth it does not know."""
+    image = SCENE[1][0].copy()
+    card = np.zeros(image.shape[:2], bool)
+    card[40:80, 60:100] = True
+    image[card] = 1.0
+    photos = [Photo(f"p{i}", image if i == 1 else SCENE[i][0], np.ones(card.shape, bool), CAMERAS[i]) for i in range(3)]
+    frames = [matching.make_frame(photo, 160, CPU) for photo in photos]
+    scope = ranges.Scope([0, 2], np.zeros(0), 1.0, 0.0)
+    states = [
+        stereo._State(photo, scope, False, camera=f.camera, w=inverse(i)) for i, (photo, f) in enumerate(zip(photos, frames))
+    ]
+    certain = [torch.full((120, 160), 0.9)] * 3
+    seen, trust = stereo._seen_by_others(1, states, certain, frames)
+    around = torch.from_numpy(cv2.dilate(card.astype(np.uint8), np.ones((9, 9))) == 0)
+    assert (seen[44:76, 64:96] == 0).float().mean() > 0.95
+    assert (seen[around] > 0).float().mean() > 0.8, "what all photos see alike is handed on"
+    assert bool(((trust > 0) == (seen > 0)).all())
 
 
 def test_no_plane_in_a_mess():

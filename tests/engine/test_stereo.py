@@ -1,5 +1,8 @@
 """Depth from photos, against an exact ray-caster and slow references."""
 
+import time
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import synthetic
@@ -162,6 +165,16 @@ def test_sky_is_infinite_and_nothing_else_is():
         assert sky.mean() > 0.02
         assert np.isinf(view.depth[sky]).mean() > 0.8
         assert np.isinf(view.depth[truth < 8]).mean() < 0.01
+
+
+def test_the_end_is_not_announced_long_before_it_is_there(scene):
+    photos = scene[0]
+    told, started = [], time.monotonic()
+    stereo.estimate(photos, CPU, Progress(lambda event: told.append((time.monotonic() - started, event))))
+    taken = time.monotonic() - started
+    done = [(seconds, event["done"] / event["total"]) for seconds, event in told if event["event"] == "progress"]
+    assert all(a[1] <= b[1] for a, b in pairwise(done)) and done[-1][1] == 1
+    assert min(seconds for seconds, part in done if part > 0.9) > taken / 2
 
 
 def test_cancel_is_heard():
