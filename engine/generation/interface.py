@@ -65,6 +65,8 @@ def open_backend(name: str, device: torch.device) -> Backend:
 
 FULL_RESOLUTION_TRUST = 0.1
 """Exponent of the confidence where a photo saw the pixel at full resolution: there the model has little to add."""
+COARSE_TRUST = 0.6
+"""Exponent of the confidence where it was seen coarser: even a doubtful photo knows the smooth colours better than the model."""
 COARSEST = 6
 """Levels beyond this are put back as this one."""
 
@@ -91,5 +93,5 @@ def restored(frame: Tensor, rgb: Tensor, level: Tensor, confidence: Tensor) -> T
         here = (level >= n) if n == COARSEST else (level == n)
         if bool(here.any()):
             side = 2 ** (n - 1) + 1
-            result = result + torch.where(here, trust, 0.0) * box_mean(away, side)
+            result = result + torch.where(here, trust**COARSE_TRUST, 0.0) * box_mean(away, side)
     return result

@@ -140,8 +140,7 @@ def _search(
 ) -> _Attempt:
     """Ever more patient tries until every photo is placed and well tied to the others; the best of them otherwise."""
     best = _Attempt()
-    for number, settings in enumerate(rounds):
-        progress.step(number, len(rounds))
+    for settings in rounds:
         before = best.model
         _look(work, shots, settings, evidence, progress, seed, best)
         if best.model is not before:
@@ -164,6 +163,7 @@ def _look(
     features = list(evidence.features(settings, list(range(len(shots)))).values())
     pairs = evidence.all_matches(settings)
     before: sfm.Geometries = {}
+    progress.stage("cameras", "Placing the cameras")
     for stationary in (True, False):
         geometries = sfm.verify(shots, features, pairs, stationary, progress, seed)
         if not stationary and _as_before(geometries, before):

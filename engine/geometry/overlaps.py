@@ -27,6 +27,8 @@ class Evidence:
         """Shot → its features."""
         known = self._features.setdefault(settings, {})
         missing = [i for i in chosen if i not in known]
+        if missing:
+            self._progress.stage("cameras", "Finding details in the photos")
         known.update(zip(missing, sfm.detect([self._shots[i] for i in missing], settings, self._progress)))
         return {i: known[i] for i in chosen}
 
@@ -35,6 +37,8 @@ class Evidence:
         known = self._matches.setdefault(settings, {})
         missing = [pair for pair in pairs if pair not in known]
         features = self.features(settings, sorted(set(itertools.chain(*missing))))
+        if missing:
+            self._progress.stage("cameras", "Comparing the photos")
         known.update(sfm.match(features, missing, settings.max_ratio, self._progress))
         return {pair: known[pair] for pair in pairs}
 
@@ -44,5 +48,7 @@ class Evidence:
         if len(indices) <= MANY:
             return self.matches(settings, list(itertools.combinations(indices, 2)))
         if settings not in self._likely:
-            self._likely[settings] = sfm.likely_pairs(self.features(settings, indices), settings.max_ratio, self._progress)
+            features = self.features(settings, indices)
+            self._progress.stage("cameras", "Looking for photos that look alike")
+            self._likely[settings] = sfm.likely_pairs(features, settings.max_ratio, self._progress)
         return self.matches(settings, self._likely[settings])

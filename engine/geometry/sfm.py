@@ -106,7 +106,7 @@ def _in_order(function: Callable, items: list, progress: Progress) -> list:
             results = []
             for future in futures:
                 results.append(future.result())
-                progress.check()
+                progress.step(len(results), len(items))
             return results
         finally:
             for future in futures:
@@ -142,8 +142,8 @@ def match(features: dict[int, Features], pairs: list[tuple[int, int]], max_ratio
     descriptors = {index: features[index].descriptors.astype(np.float32) for index in sorted(set(itertools.chain(*pairs)))}
     matched = {}
     for a, b in pairs:
-        progress.check()
         matched[a, b] = match_pair(descriptors[a], descriptors[b], max_ratio)
+        progress.step(len(matched), len(pairs))
     return matched
 
 

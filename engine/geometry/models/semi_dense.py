@@ -169,10 +169,11 @@ class SemiDense(Evidence):
 
     def __init__(self, shots: list[sfm.Shot], progress: Progress, compare: Callable[[np.ndarray, np.ndarray], PairMatches]):
         super().__init__(shots, progress)
-        found = {}
-        for a, b in itertools.combinations(range(len(shots)), 2):
-            progress.check()
+        progress.stage("cameras", "Comparing the photos")
+        found, pairs = {}, list(itertools.combinations(range(len(shots)), 2))
+        for a, b in pairs:
             found[a, b] = compare(shots[a].grey, shots[b].grey)
+            progress.step(len(found), len(pairs))
         self._found, self._paired = merged(shots, found)
 
     def features(self, settings: sfm.FeatureSettings, chosen: list[int]) -> dict[int, sfm.Features]:
