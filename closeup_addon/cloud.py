@@ -109,8 +109,8 @@ def _radius(position) -> float:
     if extent <= 0:
         return 0.01
     for cells in (128, 64, 32, 16, 8, 4):
-        grid = np.floor((sample - low) * (cells / extent)).astype(np.int64)
-        grid = grid[((grid >= 0) & (grid < cells)).all(axis=1)]
+        grid = (sample - low) * (cells / extent)
+        grid = grid[((grid >= 0) & (grid < cells)).all(axis=1)].astype(np.int64)
         occupied = len(np.unique(grid @ np.array([1, cells, cells * cells])))
         if len(grid) >= 6 * occupied:
             break

@@ -89,12 +89,22 @@ def _solved(folder: Path, what: Job) -> list[SolvedCamera]:
         rows = json.loads(place.read_text(encoding="utf-8"))
         pairs = [(what.sources[photos.source_of(row, len(what.sources))], row) for row in rows]
         return [
-            SolvedCamera(row["name"], folder / source.image, folder / row["image"], Camera(**row["camera"]))
+            SolvedCamera(
+                str(row["name"]),
+                folder / source.image,
+                _picture(folder, source.image, row["image"]),
+                jobs.camera_from_dict(row["camera"], place.name),
+            )
             for source, row in pairs
             if source.camera is None
         ]
     except (OSError, ValueError, KeyError, TypeError):
         raise CloseUpError(f"{place} cannot be understood; run the job again.") from None
+
+
+def _picture(folder: Path, photo: str, said: str) -> Path:
+    """What a solved camera shows: the photo, or what the engine made of it; a stranger's folder may say anything."""
+    return folder / photo if said == photo else folder / "undistorted" / Path(said).name
 
 
 # --- into the scene ------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -40,6 +41,36 @@ def test_spoiled_results_are_a_sentence_or_a_result(scene, photos, fake_engine, 
         if number % 50 == 49:
             bpy.data.orphans_purge(do_recursive=True)
     assert 0 < refused < INPUTS
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("fx", -1.0), ("width", 0), ("world_from_camera", [["1", 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])],
+)
+def test_a_solved_camera_that_is_none_is_a_sentence(scene, photos, fake_engine, key, value):
+    api = module("closeup_addon.api")
+    folder = api.generate(photos=photos, frames=[1]).folder
+    rows = json.loads((folder / "cameras.json").read_text())
+    rows[0]["camera"][key] = value
+    (folder / "cameras.json").write_text(json.dumps(rows))
+    with pytest.raises(api.CloseUpError, match="cannot be understood; run the job again"):
+        api.import_result(folder, scene)
+
+
+def test_a_solved_camera_shows_no_picture_from_elsewhere(scene, photos, fake_engine, tmp_path):
+    api = module("closeup_addon.api")
+    folder = api.generate(photos=photos, frames=[1]).folder
+    secret = shutil.copy(photos[0], tmp_path / "secret.png")
+    rows = json.loads((folder / "cameras.json").read_text())
+    for row in rows:
+        row["image"] = os.path.relpath(secret, folder)
+    (folder / "cameras.json").write_text(json.dumps(rows))
+    api.import_result(folder, scene)
+    assert not [
+        image
+        for image in bpy.data.images
+        if Path(image.filepath).name == "secret.png" and Path(bpy.path.abspath(image.filepath)).exists()
+    ]
 
 
 @pytest.mark.parametrize("number", range(20))
