@@ -20,7 +20,7 @@ from .interface import put_back
 from .model import MULTIPLE, BridgeUNet, network_inputs, sample
 
 WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
-SHA256 = "811503bb39644c8613f1f6b849b234c93daca114b7050d17b0522d834e1d92fa"
+SHA256 = "0791708242e2bf61243300633515f30bfedc9f206bc3f9d0d21c6cb0920d59c6"
 """Of the shipped weights; others under their name are refused."""
 TILE_PIXELS = 2 * 1024 * 1024
 """A frame larger than this goes through the network in tiles: about 1 GB of memory each."""
