@@ -125,7 +125,8 @@ def _las(path: Path) -> Iterator[Chunk]:
     import laspy
 
     _check_las(path)
-    with laspy.open(path) as file:
+    # one thread: in a second one a spoiled file would end the whole process
+    with laspy.open(path, laz_backend=laspy.LazBackend.Lazrs) as file:
         header = file.header
         compressed = bool(header.are_points_compressed)
         _declared(header.point_count, path, LEAST_BYTES if compressed else header.point_format.size)

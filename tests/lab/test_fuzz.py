@@ -23,19 +23,29 @@ INPUTS = 8_000 if FULL else 250
 
 @pytest.mark.parametrize("name", fuzz.READERS)
 def test_spoiled_files_are_read_or_refused(tmp_path, name):
-    """In a process of its own, so that a crash of a library is a failure and not the end of all tests."""
+    read, refused = counted(tmp_path, name, 0, INPUTS)
+    assert read + refused == INPUTS
+    assert read and refused  # else the mistakes are too small or too large to tell anything
+
+
+@pytest.mark.parametrize(("name", "number"), [(".laz", 1545)])
+def test_what_once_ended_a_reader_does_no_more(tmp_path, name, number):
+    assert sum(counted(tmp_path, name, number, 1)) == 1
+
+
+def counted(tmp_path: Path, name: str, first: int, count: int) -> tuple[int, int]:
+    """Inputs read and refused, in a process of its own: a crash of a library is a failure and not the end of all tests."""
     folder = tmp_path / "inputs"
     folder.mkdir()
-    command = [sys.executable, str(Path(fuzz.__file__)), name, "0", str(INPUTS), str(folder)]
+    command = [sys.executable, str(Path(fuzz.__file__)), name, str(first), str(count), str(folder)]
     with open(tmp_path / "errors", "wb") as errors:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, timeout=60 + INPUTS, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, timeout=60 + count, check=False)
     if done.returncode:
         number = (tmp_path / "inputs.number").read_text()
         said = (tmp_path / "errors").read_text(errors="replace")[-3000:]
         pytest.fail(f"{name}: input {number} ended the reader with code {done.returncode}; see {folder}\n{said}")
     read, refused = (int(word) for word in done.stdout.splitlines()[-1].split()[::2])  # OpenEXR prints there too
-    assert read + refused == INPUTS
-    assert read and refused  # else the mistakes are too small or too large to tell anything
+    return read, refused
 
 
 # --- values rather than bytes ------------------------------------------------------
