@@ -38,8 +38,8 @@ SEGMENT = 8
 
 FUSED_CONFIDENCE = 0.3
 """Depth below this confidence was filled in from its neighbours and stays out of the cloud."""
-WARPED_CONFIDENCE = 0.15
-"""Depth below this confidence is so often wrong that frames are better without it."""
+WARPED_CONFIDENCE = 0.025
+"""Depth below this confidence, of a photo that shares too little with the others, is made up; frames are better without it."""
 
 PROVENANCE_PALETTE = bytes((200, 60, 160, 40, 150, 70, 150, 190, 60, 230, 200, 60, 240, 150, 50, 220, 90, 50, 170, 60, 40))
 """Colours of provenance/NNNN.png: 0 generated (magenta), 1 photo at full resolution (green), then ever coarser levels."""

@@ -29,8 +29,9 @@ SHA256 = "ca2d29263546b234c93bce3d46da0e961f0cf54cf31ddc62084de7f883ef06de"
 """Of the shipped weights; others under their name are refused."""
 LIMITS = (0.01, 0.02)
 """Relative errors of depth whose chances are told."""
-GUESS = 0.16
-"""Least confidence of a depth: frames are still better with an unlikely one than with a hole."""
+GUESS = 0.03
+"""Least confidence of a depth: frames are still better with an unlikely one than with a hole. Above it stands the chance as it
+is, so that the likelier of two photos is believed."""
 STANDS = 0.6
 """Classical confidence of a depth that is left as it was matched: smoothing it would cost detail."""
 MARGIN = 0.4
