@@ -42,7 +42,7 @@ def registered() -> Iterator[str]:
 def drawn() -> Iterator[tuple[str, ast.expr]]:
     """(file and line, expression) of every text that the code shows."""
     ours = [path for folder in ("panels", "operators", "closeup_addon") for path in sorted((ROOT / folder).rglob("*.py"))]
-    for path in (*ours, ROOT / "engine" / "pipeline.py"):
+    for path in (*ours, *sorted((ROOT / "engine").rglob("*.py"))):
         calls = CALLS if path in ours else ENGINE_CALLS
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
