@@ -14,10 +14,10 @@ HERE = Path(__file__).resolve().parent
 SESSION = """
 export HOME=/root LIBGL_ALWAYS_SOFTWARE=1 XDG_RUNTIME_DIR=$WORK/xdg
 mkdir -p $XDG_RUNTIME_DIR && chmod 700 $XDG_RUNTIME_DIR
-display=$(for n in $(seq 90 120); do [ -e /tmp/.X11-unix/X$n ] || { echo $n; break; }; done)
-Xvfb :$display -screen 0 ${SCREEN}x24 +extension GLX >$WORK/xvfb.log 2>&1 & x=$!
-for i in $(seq 100); do [ -e /tmp/.X11-unix/X$display ] && break; sleep .1; done
-export DISPLAY=:$display
+# the server finds a display that no other one has, of other folders' sessions too
+Xvfb -displayfd 3 -screen 0 ${SCREEN}x24 +extension GLX 3>$WORK/display >$WORK/xvfb.log 2>&1 & x=$!
+for i in $(seq 100); do [ -s $WORK/display ] && break; sleep .1; done
+export DISPLAY=:$(cat $WORK/display)
 openbox >/dev/null 2>&1 & wm=$!
 timeout $SECONDS_MAX blender "$@" >$WORK/blender.log 2>&1
 code=$?
