@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 import torch
 
@@ -30,3 +31,9 @@ def pick(name: str | None = None) -> torch.device:
     if not available.get(device.type, False) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise EngineError(f"The device {name!r} is not available on this machine; use cpu or leave the choice open.", "device")
     return device
+
+
+def autocast(device: torch.device):
+    """bfloat16 multiplications where the hardware has them."""
+    fast = torch.cpu._is_avx512_bf16_supported() if device.type == "cpu" else device.type == "cuda"
+    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()

@@ -24,22 +24,17 @@ from .color import exposed
 from .conditioning import Warper
 from .device import pick
 from .generation import open_backend
-from .geometry import cameras, fusion, ply, stereo
+from .geometry import cameras, fusion, ply, stereo, trust
 from .geometry.models import learned_depth, semi_dense
 from .geometry.overlaps import Evidence
 from .job import Camera, Job, PathFrame
 from .memory import temporal
 from .memory.captured import remembering
 from .progress import EngineError, Progress, is_out_of_memory
-from .records import UNKNOWN, Condition, Geometry, Photo, PointCloud, View
+from .records import Condition, Geometry, Photo, PointCloud, View
 
 SEGMENT = 8
 """Frames that are generated together, between two updates of the memory."""
-
-FUSED_CONFIDENCE = 0.3
-"""Depth below this confidence was filled in from its neighbours and stays out of the cloud."""
-WARPED_CONFIDENCE = 0.025
-"""Depth below this confidence, of a photo that shares too little with the others, is made up; frames are better without it."""
 
 PROVENANCE_PALETTE = bytes((200, 60, 160, 40, 150, 70, 150, 190, 60, 230, 200, 60, 240, 150, 50, 220, 90, 50, 170, 60, 40))
 """Colours of provenance/NNNN.png: 0 generated (magenta), 1 photo at full resolution (green), then ever coarser levels."""
@@ -270,7 +265,7 @@ def cloud_stage(store: JobFolder, what: Job, key: str, progress: Progress) -> st
         return key
     progress.stage("cloud", "Fusing the point cloud")
     store.begin("cloud", key, ("cloud.ply",))
-    views = _trusted(load_views(store), FUSED_CONFIDENCE)
+    views = trust.for_cloud(load_views(store))
     cloud = fusion.fuse(views, what.geometry.cloud_points, _stored_scan(store) if _uses_scans(what) else None)
     artifacts.write_atomically(store.path("cloud.ply"), lambda temporary: ply.write(temporary, cloud))
     store.finish("cloud", key, progress)
@@ -286,17 +281,6 @@ def _stored_scan(store: JobFolder) -> PointCloud:
         raise artifacts.damaged(path) from None
 
 
-def _trusted(views: list[View], floor: float) -> list[View]:
-    """The views without depth of less confidence than ``floor``; as they are when hardly anything would be left."""
-    kept = [view.confidence >= floor for view in views]
-    if np.mean([mask.mean() for mask in kept]) < 0.05:
-        return views
-    return [
-        replace(view, depth=np.where(mask, view.depth, UNKNOWN), confidence=np.where(mask, view.confidence, np.float32(0)))
-        for view, mask in zip(views, kept)
-    ]
-
-
 def load_geometry(folder: str | os.PathLike) -> Geometry:
     """Views, with the depth that frames are made from, and cloud of a job folder whose geometry is finished."""
     store = JobFolder(Path(folder))
@@ -305,7 +289,7 @@ def load_geometry(folder: str | os.PathLike) -> Geometry:
 
 def warped_views(store: JobFolder) -> list[View]:
     """The photos with the depth that frames are made from."""
-    return _trusted(load_views(store), WARPED_CONFIDENCE)
+    return trust.for_frames(load_views(store))
 
 
 # --- frames ------------------------------------------------------------------

@@ -14,6 +14,8 @@ from ..camera import unproject
 from ..conditioning import Warper
 from ..memory.captured import remembering
 from ..records import CAPTURED, Condition, PointCloud, View
+from .measured import measured
+from .model import network_inputs
 from .surfaces import surface_views
 from .textures import Bank, bank
 from .world import Sample, sample_views
@@ -25,10 +27,13 @@ VIEWS = 4
 SHARD = 32
 """Samples in a file."""
 TEXTURES = 48
-SURFACES = 3
-"""Of so many shards all but the first hold single surfaces, which are cheap; the first holds the ray-cast world."""
+KINDS = ("world", "surface", "surface", "measured", "measured", "measured")
+"""What the shards hold, in turn: the ray-cast world, single surfaces, which are cheap, and rooms whose depth was measured."""
+PER_ROOM = 16
+"""Close-ups of one room."""
 SHARDS_PER_BANK = 8
 """New textures are drawn after so many shards."""
+PHOTOS = (".jpg", ".jpeg", ".png")
 HELD_OUT = 10**8
 """Seeds from here on are never trained on."""
 
@@ -46,6 +51,12 @@ def pack(condition: Condition, truth: np.ndarray) -> np.ndarray:
     views = condition.captured()[:VIEWS].reshape(-1, *truth.shape[:2])
     rest = np.zeros((VIEWS * CAPTURED - len(views), *truth.shape[:2]))
     return np.concatenate([np.concatenate(planes, 2).transpose(2, 0, 1), views, rest]).astype(np.float16)
+
+
+def unpack(batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The network's condition, projection and captured views, and the truth, of packed samples."""
+    rgb, level, confidence, depth, global_rgb, global_depth, truth = batch[:, :CHANNELS].split([3, 1, 1, 1, 3, 1, 3], 1)
+    return *network_inputs(rgb, level, confidence, depth, global_rgb, global_depth), batch[:, CHANNELS:], truth
 
 
 def condition_of(sample: Sample, device: torch.device) -> Condition:
@@ -67,30 +78,39 @@ def cloud_of(views: Sequence[View], least: float = 0.4) -> PointCloud:
     return PointCloud(points, np.concatenate(colors), np.zeros_like(points), np.concatenate(confidence), np.concatenate(source))
 
 
-def make_samples(
-    path: Path, seeds: Sequence[int], size: int, bank_seed: int, device: torch.device, zooms: Sequence[float] | None = None
-) -> None:
-    """Make the samples of ``seeds`` and write them as one file, whole or not at all."""
-    textures = bank(bank_seed, TEXTURES, device)
-    _write(path, seeds, size, textures, device, zooms)
+def rows_of(kind: str, seeds: Sequence[int], size: int, textures: Bank, device: torch.device) -> list[tuple[np.ndarray, float]]:
+    """The samples ``seeds`` of one of KINDS, packed, and their zooms."""
+    if kind == "measured":
+        rooms = [(seed, min(PER_ROOM, seeds[-1] + 1 - seed)) for seed in seeds[::PER_ROOM]]
+        made = [found for seed, count in rooms for found in measured(seed, textures, size, count, device)]
+        return [(pack(condition, truth), zoom) for condition, truth, zoom in made]
+    if kind == "surface":
+        return [packed(surface_views(seed, textures, size), device) for seed in seeds]
+    return [packed(sample_views(seed, textures, size, device), device) for seed in seeds]
 
 
-def _write(path: Path, seeds: Sequence[int], size: int, textures: Bank, device: torch.device, zooms=None, flat=False) -> None:
-    data = np.zeros(len(seeds), record(size))
-    for row, seed in enumerate(seeds):
-        zoom = None if zooms is None else zooms[row]
-        sample = surface_views(seed, textures, size, zoom) if flat else sample_views(seed, textures, size, device, zoom)
-        data[row] = (pack(condition_of(sample, device), sample.truth), sample.zoom)
+def packed(sample: Sample, device: torch.device) -> tuple[np.ndarray, float]:
+    """A sample on disk: its planes, and its zoom."""
+    return pack(condition_of(sample, device), sample.truth), sample.zoom
+
+
+def write(path: Path, rows: list[tuple[np.ndarray, float]], size: int) -> None:
+    """Write packed samples and their zooms as one file, whole or not at all."""
+    data = np.array(rows, record(size))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as stream:
         np.save(stream, data)
     os.replace(temporary, path)
 
 
-def fill(folder: Path, count: int, size: int, seed: int, device: str, worker: int = 0, workers: int = 1) -> None:
-    """Make what is missing of ``count`` samples; one of ``workers`` processes that share the work."""
+def fill(
+    folder: Path, count: int, size: int, seed: int, device: str, pictures: str = "", worker: int = 0, workers: int = 1
+) -> None:
+    """Make what is missing of ``count`` samples; one of ``workers`` processes that share the work. pictures: a folder of photos
+    of which textures may be taken."""
     torch.set_num_threads(1)
     target = torch.device(device)
+    photos = sorted(path for path in Path(pictures).rglob("*") if path.suffix.lower() in PHOTOS) if pictures else []
     textures, drawn = None, None
     for shard in range(worker, -(-count // SHARD), workers):
         path = folder / f"shard-{size}-{seed}-{shard:05d}.npy"
@@ -98,9 +118,10 @@ def fill(folder: Path, count: int, size: int, seed: int, device: str, worker: in
             continue
         if drawn != shard // SHARDS_PER_BANK:
             drawn = shard // SHARDS_PER_BANK
-            textures = bank(seed * 100_003 + drawn, TEXTURES, target)
+            textures = bank(seed * 100_003 + drawn, TEXTURES, target, photos)
         first = seed * 1_000_003 + shard * SHARD
-        _write(path, range(first, first + min(SHARD, count - shard * SHARD)), size, textures, target, flat=shard % SURFACES > 0)
+        seeds = range(first, first + min(SHARD, count - shard * SHARD))
+        write(path, rows_of(KINDS[shard % len(KINDS)], seeds, size, textures, target), size)
 
 
 class Samples:

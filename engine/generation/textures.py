@@ -7,7 +7,9 @@ as a lens would, and a close-up sees its finest detail.
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -151,13 +153,26 @@ def _leaves(rng):
 KINDS = (_noise, _marble, _wood, _fabric, _stripes, _tiles, _print, _print, _scratches, _leaves, _leaves)
 
 
-def draw(rng: np.random.Generator) -> np.ndarray:
-    """(SIZE, SIZE, 3) float32 in 0..1: one random texture, at times two of them in patches."""
+def draw(rng: np.random.Generator, photos: Sequence[Path] = ()) -> np.ndarray:
+    """(SIZE, SIZE, 3) float32 in 0..1: a piece of one of ``photos``, half of the time where there are any, or one random texture,
+    at times two of them in patches."""
+    if photos and rng.random() < 0.5:
+        return _piece(rng, photos[rng.integers(len(photos))])
     image = KINDS[rng.integers(len(KINDS))](rng)
     if rng.random() < 0.25:
         edge = np.clip((octaves(rng) - rng.uniform(0.3, 0.7)) * rng.uniform(8, 60), 0, 1)[..., None]
         image = image * (1 - edge) + KINDS[rng.integers(len(KINDS))](rng) * edge
     return np.clip(image, 0, 1).astype(np.float32)
+
+
+def _piece(rng: np.random.Generator, photo: Path) -> np.ndarray:
+    """A square of a photo, from as fine as it is to all of it."""
+    image = cv2.cvtColor(cv2.imread(str(photo)), cv2.COLOR_BGR2RGB)
+    short = min(image.shape[:2])
+    side = round(short * rng.uniform(min(1.0, SIZE / short), 1.0))
+    top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
+    piece = image[top : top + side, left : left + side].astype(np.float32) / 255
+    return cv2.resize(piece, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
 @dataclass
@@ -170,10 +185,10 @@ class Bank:
         return len(self.levels[0])
 
 
-def bank(seed: int, count: int, device: torch.device) -> Bank:
-    """``count`` random textures on ``device``."""
+def bank(seed: int, count: int, device: torch.device, photos: Sequence[Path] = ()) -> Bank:
+    """``count`` random textures on ``device``; photos: pictures that pieces may be taken of."""
     rng = np.random.default_rng([seed, 1])
-    images = torch.from_numpy(np.stack([draw(rng) for _ in range(count)])).permute(0, 3, 1, 2) ** 2.2
+    images = torch.from_numpy(np.stack([draw(rng, photos) for _ in range(count)])).permute(0, 3, 1, 2) ** 2.2
     levels = [images]
     while levels[-1].shape[-1] > 4:
         levels.append(F.avg_pool2d(levels[-1], 2))

@@ -15,7 +15,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -25,16 +24,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..device import pick
-from ..evaluation import gmsd, haarpsi, psnr
+from ..device import autocast, pick
 from ..progress import EngineError
 from ..records import CAPTURED
+from .held_out import HeldOut, evaluate, held_out_sets
 from .interface import restored
-from .model import MULTIPLE, BridgeUNet, bridge_start, network_inputs, sample
-from .samples import CHANNELS, HELD_OUT, Samples, fill, make_samples
+from .model import MULTIPLE, BridgeUNet, bridge_start
+from .samples import CHANNELS, Samples, fill, unpack
 
-BANDS = ((1, 2), (2, 4), (4, 8))
-"""Zoom bands that are reported apart."""
 ROLLOUT_TIMES = (0.75, 0.5, 0.25)
 
 
@@ -58,6 +55,7 @@ class Options:
     report_every: float = 300.0
     workers: int = 1
     start: str = ""
+    pictures: str = ""
     memory_only: bool = False
 
 
@@ -80,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report_every": "seconds between looks at the held-out set",
         "memory_only": "the scene memory learns, upon a network that stays as it started",
         "start": "weights to start from, of a file as training leaves it; what they lack starts as it would without",
+        "pictures": "a folder of photos; pieces of them are textures beside the drawn ones",
         "workers": "processes that make samples while training goes on; 0: make them all first",
     }
     for field in fields(Options)[1:]:
@@ -196,7 +195,7 @@ def train(options: Options, resume: bool = False) -> Trainer:
     if resume:
         trainer.load(folder / "checkpoint.pt")
     context = multiprocessing.get_context("spawn")
-    arguments = (folder / "samples", options.samples, options.size, options.seed, options.device)
+    arguments = (folder / "samples", options.samples, options.size, options.seed, options.device, options.pictures)
     workers = [context.Process(target=fill, args=(*arguments, i, options.workers), daemon=True) for i in range(options.workers)]
     for worker in workers:
         worker.start()
@@ -213,7 +212,7 @@ def train(options: Options, resume: bool = False) -> Trainer:
 def _loop(trainer: Trainer, folder: Path) -> None:
     options = trainer.options
     samples = Samples(folder / "samples")
-    held_out = make_held_out(folder / "samples", options)
+    held_out = held_out_sets(folder / "samples", options.size, torch.device(options.device))
     last = saved = reported = time.monotonic()
     losses: list[float] = []
     while trainer.fraction() < 1:
@@ -234,11 +233,12 @@ def _loop(trainer: Trainer, folder: Path) -> None:
     trainer.save(folder / "checkpoint.pt")
 
 
-def _report(trainer: Trainer, folder: Path, held_out: tuple[Tensor, list[float]], losses: list[float], count: int) -> None:
-    """Write a line of the log, and the weights when they are the best so far."""
-    rows = evaluate(trainer.average, *held_out)
-    gain = rows["all"]
-    score = gain["psnr_gain"] + 10 * gain["haarpsi_gain"] - 10 * gain["gmsd_gain"]
+def _report(trainer: Trainer, folder: Path, held_out: dict[str, HeldOut], losses: list[float], count: int) -> None:
+    """Write a line of the log, and the weights when they are the best so far on both held-out sets."""
+    rows = evaluate(trainer.average, *held_out["corrupted"])
+    rows["measured"] = evaluate(trainer.average, *held_out["measured"])["all"]
+    gains = [rows[name] for name in ("all", "measured")]
+    score = float(np.mean([gain["psnr_gain"] + 10 * gain["haarpsi_gain"] - 10 * gain["gmsd_gain"] for gain in gains]))
     line = {"step": trainer.step, "seconds": round(trainer.seconds, 1), "samples": count, "score": round(score, 4)}
     line["loss"] = round(float(np.mean(losses)), 6) if losses else None
     with open(folder / "log.jsonl", "a", encoding="utf-8") as stream:
@@ -249,18 +249,6 @@ def _report(trainer: Trainer, folder: Path, held_out: tuple[Tensor, list[float]]
 
 
 # --- the objective -----------------------------------------------------------
-
-
-def autocast(device: torch.device):
-    """bfloat16 multiplications where the hardware has them."""
-    fast = torch.cpu._is_avx512_bf16_supported() if device.type == "cpu" else device.type == "cuda"
-    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
-
-
-def unpack(batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The network's condition, projection and captured views, and the truth, of packed samples."""
-    rgb, level, confidence, depth, global_rgb, global_depth, truth = batch[:, :CHANNELS].split([3, 1, 1, 1, 3, 1, 3], 1)
-    return *network_inputs(rgb, level, confidence, depth, global_rgb, global_depth), batch[:, CHANNELS:], truth
 
 
 def augment(batch: Tensor, crop: int, generator: torch.Generator) -> Tensor:
@@ -340,47 +328,7 @@ def _ssim(a: Tensor, b: Tensor) -> Tensor:
     return ((2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))).mean()
 
 
-# --- the held-out set --------------------------------------------------------
-
-
-def make_held_out(folder: Path, options: Options, per_band: int = 16) -> tuple[Tensor, list[float]]:
-    """Samples that are never trained on, equally many per band of zoom; the same whatever the training's seed."""
-    path = folder / f"held-out-{options.size}.npy"
-    if not path.exists():
-        zooms = [low * (high / low) ** ((i + 0.5) / per_band) for low, high in BANDS for i in range(per_band)]
-        make_samples(path, [HELD_OUT + i for i in range(len(zooms))], options.size, HELD_OUT, torch.device(options.device), zooms)
-    data = np.load(path)
-    return torch.from_numpy(data["pixels"]), data["zoom"].tolist()
-
-
-@torch.no_grad()
-def evaluate(net: BridgeUNet, pixels: Tensor, zooms: list[float], steps: int = 4) -> dict[str, dict[str, float]]:
-    """Per band of zoom and for all: metrics of the condition, their mean change, and the share of samples that got better."""
-    device = next(net.parameters()).device
-    rows = []
-    for index in range(len(pixels)):
-        batch = pixels[index : index + 1].to(device).float()
-        *known, truth = unpack(batch)
-        noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0)).to(device)
-        with autocast(device):
-            frame = sample(net, *known, noise, steps).float()
-        frame = restored(frame, batch[:, :3], batch[:, 3:4], batch[:, 4:5])
-        a, b, c = (x[0].permute(1, 2, 0).cpu().numpy() for x in (frame, truth, known[0][:, :3]))
-        rows.append([[metric(x, b) for metric in (psnr, haarpsi, gmsd)] for x in (c, a)])
-    table = np.array(rows)
-    bands = {f"{low}-{high}": [low <= z < high for z in zooms] for low, high in BANDS}
-    return {name: _row(table[keep]) for name, keep in {**bands, "all": [True] * len(zooms)}.items() if any(keep)}
-
-
-def _row(table: np.ndarray) -> dict[str, float]:
-    condition, result = table[:, 0], table[:, 1]
-    row = {}
-    for column, (name, sign) in enumerate((("psnr", 1), ("haarpsi", 1), ("gmsd", -1))):
-        gain = result[:, column] - condition[:, column]
-        row[name] = round(float(condition[:, column].mean()), 4)
-        row[f"{name}_gain"] = round(float(gain.mean()), 4)
-        row[f"{name}_better"] = round(float((sign * gain > 0).mean()), 3)
-    return row
+# --- what stays -------------------------------------------------------------
 
 
 def export(trainer: Trainer, path: Path, held_out: dict) -> None:

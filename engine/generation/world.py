@@ -339,7 +339,7 @@ def _some_points(rng: np.random.Generator, camera: Camera, depth: Tensor) -> Ten
     return torch.as_tensor(points[rng.integers(0, len(points), 32)] if len(points) else points, dtype=torch.float32)
 
 
-def _visible(scene: Scene, points: Tensor, position: np.ndarray) -> float:
+def visible(scene: Scene, points: Tensor, position: np.ndarray) -> float:
     """Share of ``points`` that nothing hides from ``position``."""
     if not len(points):
         return 1.0
@@ -358,7 +358,7 @@ def _photo(
     distance = FOCAL * zoom * focal / (FOCAL * size)
     for _ in range(8):  # a photographer walks around what stands in the way
         position = around(rng, distance, 0.28)
-        if _visible(scene, seen, position) > 0.4:
+        if visible(scene, seen, position) > 0.4:
             break
     camera = look_at(position, rng.normal(0, 0.12, 3), window, focal, window / 2, rng.normal(0, 0.05))
     image, depth = (x.cpu().numpy() for x in render(scene, textures, camera))

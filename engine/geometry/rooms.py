@@ -19,8 +19,8 @@ PIXEL = 0.008
 """About a photo's pixel on the table, in units of the scene."""
 
 
-def room(rng: np.random.Generator, textures: int) -> Scene:
-    """One scene; ``textures``: how many there are to choose from."""
+def room(rng: np.random.Generator, textures: int, texels: tuple[float, float] = (0.25, 3)) -> Scene:
+    """One scene. textures: how many there are to choose from. texels: the smallest and the largest, in photo's pixels."""
     items: list[tuple] = []
 
     def add(kind, center, size, rotation, detail=1.0):
@@ -36,7 +36,7 @@ def room(rng: np.random.Generator, textures: int) -> Scene:
 
     items.sort(key=lambda item: item[0])
     count = len(items)
-    texel = PIXEL * np.exp(rng.uniform(np.log(0.25), np.log(3), count)) * [item[4] for item in items]
+    texel = PIXEL * np.exp(rng.uniform(*np.log(texels), count)) * [item[4] for item in items]
     # one texel as large as a thing: a surface of one colour; stereo sees nothing there
     texel *= np.where(rng.random(count) < 0.15, rng.uniform(20, 80, count), 1)
     grey = np.full((3, 3), 1 / 3)
@@ -133,9 +133,15 @@ def cameras(rng: np.random.Generator, width: int, height: int) -> list[Camera]:
 
 
 def photos(seed: int, textures: Bank, width: int, height: int) -> tuple[list[Photo], list[np.ndarray]]:
-    """The photos of scene number ``seed``, with noise, exposure and cameras a little off, and their true z-depths (H, W)."""
+    """The photos of scene number ``seed``, see :func:`photographed`, and their true z-depths (H, W)."""
     rng = np.random.default_rng([seed, 5])
-    scene = room(rng, len(textures))
+    return photographed(rng, room(rng, len(textures)), textures, width, height)
+
+
+def photographed(
+    rng: np.random.Generator, scene: Scene, textures: Bank, width: int, height: int
+) -> tuple[list[Photo], list[np.ndarray]]:
+    """Photos of a scene, with noise, exposure and cameras a little off, and their true z-depths (H, W)."""
     blur, noise, off = rng.uniform(0, 0.6), rng.uniform(0, 0.01), rng.choice([0, 0.1, 0.25])
     found, truths = [], []
     for number, camera in enumerate(cameras(rng, width, height)):
