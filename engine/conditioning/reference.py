@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..job import Camera
 from .blend import DOUBT, Reading, level_of, read
-from .cleaning import drop_speckles, smooth
+from .cleaning import drop_speckles, smooth, without_specks
 from .cloud import Cloud, project_cloud
 from .fill import background_weight, fill_depth, push_pull
 from .lookup import Rays, rays_of, votes
@@ -49,6 +49,8 @@ def condition(
         _paint_sky(out, colour, sky_weight, sky_source, is_sky)
         _paint_holes(out, shape)
         _calm(out, shape)
+        depth, source = (out[name].reshape(shape) for name in ("depth", "source"))
+        out["rgb"] = without_specks(out["rgb"].T.reshape(3, *shape), depth, source).reshape(3, n).T
     out = {name: value.reshape(*shape, *value.shape[1:]) for name, value in out.items()}
     out["global_rgb"], out["global_depth"] = project_cloud(cloud, camera, device)
     return out

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine import camera as cams
 from engine.conditioning import naive, prepare_all, telea
+from engine.conditioning.cleaning import without_specks
 from engine.conditioning.consistency import cross_check
 from engine.conditioning.fill import dilate_max, dilate_min, fill_depth, push_pull
 from engine.conditioning.lookup import intersect, line_of, rays_of, sample, sees_past
@@ -152,6 +153,20 @@ def test_single_outliers_are_dropped_and_noise_smoothed():
     assert noise_of(disparity) < 0.4 * noise_of(torch.from_numpy((1 / depth).astype(np.float32)))
     exact = np.tile(1 / (0.5 + 0.001 * np.arange(40.0)), (40, 1)).astype(np.float32)
     np.testing.assert_array_equal(prepare(view_of(exact), CPU).disparity.reshape(40, 40).numpy(), 1 / exact)
+
+
+def test_specks_become_the_median_around_them_and_wires_stay():
+    rgb, depth = torch.full((3, 12, 16), 0.4), torch.full((12, 16), 3.0)
+    source = torch.zeros(12, 16, dtype=torch.int16)
+    rgb[:, 5, 4], depth[5, 4], source[5, 4] = 0.9, 4.0, 1  # another photo, which sees what lies behind
+    rgb[:, 9, 2] = 0.9  # a dot of the surface itself
+    rgb[:, 7, 7], depth[7, 7] = 0.9, 2.0  # a thing in front, in the same photo
+    rgb[:, :2], depth[:2] = 0.8, torch.inf  # sky along the border
+    rgb[:, :, 10], depth[:, 10], source[:, 10] = 0.1, 2.0, 1  # a wire
+    clean = without_specks(rgb, depth, source)
+    expected = rgb.clone()
+    expected[:, 5, 4] = 0.4
+    assert torch.equal(clean, expected)
 
 
 def test_pixels_that_others_see_past_are_forgotten():

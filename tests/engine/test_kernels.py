@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from warp_scenes import push_in, scene
 
 from engine import compiled, conditioning
-from engine.conditioning import blend, fill, lookup, splat, suppress, surface
+from engine.conditioning import blend, cleaning, fill, lookup, splat, suppress, surface
 from engine.conditioning.kernels import blend as fast_blend
+from engine.conditioning.kernels import cleaning as fast_cleaning
 from engine.conditioning.kernels import fill as fast_fill
 from engine.conditioning.kernels import lookup as fast_lookup
 from engine.conditioning.kernels import splat as fast_splat
@@ -202,6 +203,17 @@ def test_filling_from_behind(shape):
     for other, torch_other in ((None, None), (sky & ~known, torched[2])):
         found, expected = fast_fill.background_weight(depth, known, other), fill.background_weight(*torched[:2], torch_other)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (1, 1), (3, 70)])
+def test_specks(shape):
+    rng = np.random.default_rng(5)
+    rgb = rng.random((3, *shape), np.float32) * np.float32(0.3)
+    depth = rng.choice([1.0, 1.005, 2.0, np.inf], shape).astype(np.float32)
+    source = rng.choice([0, 1], shape, p=[0.9, 0.1]).astype(np.int16)
+    expected = cleaning.without_specks(*map(torch.from_numpy, (rgb, depth, source))).numpy()
+    assert np.array_equal(fast_cleaning.without_specks(rgb, depth, source), expected)
+    assert shape == (1, 1) or (expected != rgb).any()
 
 
 @pytest.mark.parametrize("radius", [1, 4, 16])

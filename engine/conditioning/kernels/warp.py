@@ -14,6 +14,7 @@ from ..blend import DOUBT
 from ..cloud import Cloud
 from ..source import Source
 from .blend import finish, looks, read
+from .cleaning import without_specks
 from .cloud import project_cloud
 from .fill import ROWS, background_weight, fill_depth, push_pull
 from .lookup import ONE, ZERO, F
@@ -41,7 +42,8 @@ def condition(
         surface = trace(scene, levels)
         share(lambda a, b: _paint(out, scene, surface, a, b), n, PIECE)
         _paint_holes(out, shape)
-        out["rgb"] = _calmed(out, shape)
+        depth, source = (out[name].reshape(shape) for name in ("depth", "source"))
+        out["rgb"] = without_specks(_calmed(out, shape).reshape(3, *shape), depth, source).reshape(3, n)
     rgb = np.empty((*shape, 3), F)
     planes = out["rgb"].reshape(3, *shape)
     share(lambda a, b: _interleave(planes, a, b, rgb), shape[0], ROWS)
