@@ -22,6 +22,8 @@ from numba.core.compiler import Compiler
 
 PIECES = 4
 """Pieces of work per thread: enough that no core waits long for another."""
+LANES = 16
+"""Floats in the largest vector registers: arrays whose length is a multiple of it leave no rest to be done one by one."""
 
 
 def _cache_folder() -> str:
@@ -69,12 +71,27 @@ inline = numba.njit(forceinline=True, fastmath=_EXACT, **_OPTIONS)
 """Decorator of what kernels call."""
 summing_kernel = numba.njit(cache=_KEPT, pipeline_class=_NoAlias, fastmath=_REORDERED, **_OPTIONS)
 """A kernel whose sums and minima over neighbours may be reordered, as many at once as the processor has lanes. Nothing is NaN."""
-summing = numba.njit(forceinline=True, fastmath=_REORDERED, **_OPTIONS)
-"""Decorator of what summing kernels call.
+summing = numba.njit(forceinline=True, pipeline_class=_NoAlias, fastmath=_REORDERED, **_OPTIONS)
+"""Decorator of what summing kernels call; what it writes to must overlap no other of its arrays.
 
 Like :data:`inline`, it becomes part of its callers: a copy of its own would be compiled, and rounded, otherwise than the one in a
 kernel, and which of them runs would depend on whether the kernel was compiled in this process or read from the cache.
 """
+
+
+@inline
+def exp(value):
+    """e to a negative power, to float32's precision (Cephes' polynomial); many at once, unlike the mathematical library's."""
+    value = max(value, np.float32(-80))
+    whole = np.int32(value * np.float32(1.44269504) - np.float32(0.5))
+    rest = value - np.float32(whole) * np.float32(0.693359375) + np.float32(whole) * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * rest + np.float32(1.3981999507e-3)
+    p = p * rest + np.float32(8.3334519073e-3)
+    p = p * rest + np.float32(4.1665795894e-2)
+    p = p * rest + np.float32(1.6666665459e-1)
+    p = p * rest + np.float32(5.0000001201e-1)
+    return (p * rest * rest + rest + np.float32(1)) * np.int32((whole + 127) << 23).view(np.float32)
 
 
 @functools.cache

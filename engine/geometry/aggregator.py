@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,9 +38,11 @@ MARGIN = 0.4
 """By so much another hypothesis must be likelier than the smooth one to be taken, the chances of both LIMITS together."""
 MULTIPLE = 16
 """Heights and widths must be multiples of this: the unshuffling by 2 times the three halvings of the U-Net."""
-TILE, OVERLAP = 512, 96
-"""Pixels a side of what goes through the network at once, and how many of them at a side it shares with the neighbouring tile are
-not used: as far as the network sees."""
+TILE, OVERLAP = 2048, 96
+"""Most pixels a side of what goes through the network at once, and how many of them at a side, shared with the neighbouring tile,
+are not used: as far as the network sees."""
+STRIP = 64
+"""Rows for which that is done at once which needs no surroundings: all of them would take much memory."""
 
 
 class _Block(nn.Module):
@@ -79,7 +81,12 @@ class AggregatorNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, slots, 2, H, W) log-odds that a hypothesis is within each of LIMITS, from (N, channels, H, W)."""
-        level = self.stem(F.pixel_unshuffle(x, 2))
+        return self.odds(x, self.surroundings(x))
+
+    def surroundings(self, x: Tensor) -> Tensor:
+        """(N, widths[0], H/2, W/2) what is seen around the pixels of x (N, channels, H, W), which may be of half precision."""
+        strips = (F.pixel_unshuffle(strip.to(self.stem.weight.dtype), 2) for strip in x.split(STRIP, 2))
+        level = torch.cat([self.stem(strip) for strip in strips], 2)
         kept = []
         for block, halve in zip(self.down, self.halve):
             level = block(level)
@@ -88,7 +95,11 @@ class AggregatorNet(nn.Module):
         level = self.down[-1](level)
         for block, widen, beside in zip(reversed(self.up), reversed(self.widen), reversed(kept)):
             level = block(beside + F.interpolate(widen(level), scale_factor=2, mode="nearest"))
-        context = F.pixel_shuffle(self.spread(level), 2)
+        return level
+
+    def odds(self, x: Tensor, surroundings: Tensor) -> Tensor:
+        """As :meth:`forward`, each pixel by itself."""
+        context = F.pixel_shuffle(self.spread(surroundings), 2)[..., : x.shape[2], : x.shape[3]]
         # as one convolution of both joined, without the memory of joining them
         own, around = self.hidden.weight.split((x.shape[1], context.shape[1]), 1)
         odds = self.head(F.relu_(F.conv2d(x, own, self.hidden.bias).add_(F.conv2d(context, around))))
@@ -141,19 +152,29 @@ def chances(net: AggregatorNet, x: Tensor) -> Tensor:
     Tiles begin at multiples of MULTIPLE, so that the result is that of the whole.
     """
     height, width = x.shape[1:]
-    step = TILE - 2 * OVERLAP
     out = torch.empty(net.slots, len(LIMITS), height, width, device=x.device)
-    for top in range(0, max(1, height - 2 * OVERLAP), step):
-        for left in range(0, max(1, width - 2 * OVERLAP), step):
-            part = x[None, :, top : top + TILE, left : left + TILE].float()
+    for top, bottom in _tiles(height):
+        for left, right in _tiles(width):
+            part = x[None, :, top:bottom, left:right]
             h, w = part.shape[2:]
-            if w % MULTIPLE or h % MULTIPLE:
-                part = F.pad(part, (0, -w % MULTIPLE, 0, -h % MULTIPLE), mode="replicate")
-            found = net(part)[0, ..., :h, :w].sigmoid()
+            padded = F.pad(part, (0, -w % MULTIPLE, 0, -h % MULTIPLE), mode="replicate") if w % MULTIPLE or h % MULTIPLE else part
+            around = net.surroundings(padded)
             # what lies near a tile's border, and not the picture's, is the neighbouring tile's
             y, z = (OVERLAP if start else 0 for start in (top, left))
-            out[..., top + y : top + h, left + z : left + w] = found[..., y:, z:]
+            for row in range(y, h, STRIP):
+                rows = slice(row, min(row + STRIP, h))
+                found = net.odds(part[..., rows, z:].float(), around[..., row // 2 : -(-rows.stop // 2), z // 2 :])[0].sigmoid()
+                out[..., top + rows.start : top + rows.stop, left + z : left + w] = found
     return out
+
+
+def _tiles(size: int) -> Iterator[tuple[int, int]]:
+    """Where tiles of about one length begin and end, along a side of ``size`` pixels."""
+    inner = max(1, size - 2 * OVERLAP)
+    step = -(-inner // -(-inner // (TILE - 2 * OVERLAP)))
+    step += -step % MULTIPLE
+    for start in range(0, inner, step):
+        yield start, min(start + step + 2 * OVERLAP, size)
 
 
 @functools.cache

@@ -17,7 +17,8 @@ from .. import camera as pinhole
 from ..progress import EngineError, Progress
 from ..records import Photo
 from . import gauge, latecomers, sfm
-from .focal_certainty import relative_deviations
+from .beliefs import GUESSED_FOCAL_35MM, holding, lenses_believed, report_believed
+from .calibration import Lens, calibrated, deviations
 from .lens import focal_pixels, undistorted
 from .model_checks import checked, reprojection_errors
 from .overlaps import MANY, NORMAL, PATIENT, Evidence
@@ -25,10 +26,8 @@ from .placement import colors, placement
 
 SOLVE_SIZE = 1600
 """Pixels; the longest side at which features are looked for."""
-GUESSED_FOCAL_35MM = 28.0
-"""mm; a phone's main lens, taken when nothing tells the focal length."""
-_FOCAL_DETERMINED, _FOCAL_DETERMINED_BY_PAIR = 0.03, 0.007
-"""Standard deviation over focal length; with two real photos the true error was up to nine times what noise alone explains."""
+_CALIBRATIONS = 2
+"""Rounds of calibrating a lens and solving with it."""
 _INLIER = 1.0
 """Pixels at the solver's size; a feature farther off than this supports nothing."""
 _START, _OTHER_STARTS = 1.2, (0.75, 2.0)
@@ -60,12 +59,16 @@ class Solve:
 
 @dataclass
 class _Attempt:
-    """The best that was found: a model, one made free of the known cameras, the photos' overlaps, and the features it is from."""
+    """The best that was found: a model, one made free of the known cameras, the photos' overlaps, and the features it is from.
+
+    believed: whether its lenses may be what was believed of them beforehand.
+    """
 
     model: sfm.Model = field(default_factory=sfm.Model)
     free: sfm.Model = field(default_factory=sfm.Model)
     geometries: sfm.Geometries = field(default_factory=dict)
     settings: sfm.FeatureSettings = NORMAL
+    believed: bool = False
 
 
 def solve_cameras(
@@ -85,7 +88,8 @@ def solve_cameras(
     shots = _shots(photos)
     with tempfile.TemporaryDirectory(prefix="closeup-") as work:
         evidence = evidence_of(shots, progress)
-        attempt = _search(Path(work), shots, evidence, progress, seed)
+        given = lenses_believed(photos, shots, guess=False)
+        attempt = _search(Path(work), shots, evidence, progress, seed, given=given)
         attempt = _from_other_starts(Path(work), shots, attempt, evidence, progress, seed)
         attempt = _with_sure_focal(Path(work), photos, shots, attempt, evidence, progress, seed)
         attempt.model = latecomers.join(Path(work), shots, attempt.model, evidence, _MAPPERS[0], progress, seed)
@@ -136,13 +140,25 @@ def _shots(photos: list[Photo]) -> list[sfm.Shot]:
 
 
 def _search(
-    work: Path, shots: list[sfm.Shot], evidence: Evidence, progress: Progress, seed: int, rounds=(NORMAL, PATIENT)
+    work: Path,
+    shots: list[sfm.Shot],
+    evidence: Evidence,
+    progress: Progress,
+    seed: int,
+    rounds: tuple[sfm.FeatureSettings, ...] = (NORMAL, PATIENT),
+    given: dict[int, Lens] | None = None,
 ) -> _Attempt:
-    """Ever more patient tries until every photo is placed and well tied to the others; the best of them otherwise."""
+    """Ever more patient tries until every photo is placed and well tied to the others; the best of them otherwise.
+
+    given: lenses to be held before more patience is tried, where the free ones run away (straight ahead they fit anything).
+    """
     best = _Attempt()
     for settings in rounds:
         before = best.model
         _look(work, shots, settings, evidence, progress, seed, best)
+        if given and len(best.model.poses) < 2:
+            _look(work, holding(shots, given), settings, evidence, progress, seed, best)
+            best.believed = len(best.model.poses) >= 2
         if best.model is not before:
             best.settings = settings
         if len(best.model.poses) >= 2 and (len(shots) > MANY or (_complete(best.model, shots) and not _thin(best.model, shots))):
@@ -262,30 +278,35 @@ def _with_sure_focal(
     progress: Progress,
     seed: int,
 ) -> _Attempt:
-    """Solve again with the focal length held where the photos do not determine it (two photos, or nearly parallel ones)."""
-    limit = _FOCAL_DETERMINED if len(attempt.model.poses) > 2 else _FOCAL_DETERMINED_BY_PAIR
-    deviations = relative_deviations(attempt.model, shots)
-    vague = {lens for lens, deviation in deviations.items() if deviation > limit}
-    if not vague:
+    """Solve again with what is believed of the lenses where the photos tell hardly more, or found no place without.
+
+    Two photos from two ends, the model at hand and one with the lenses as believed: each may be the one that leads astray. A
+    guess is too wide to call the model at hand back, so it starts from the guess alone.
+    """
+    beliefs = lenses_believed(photos, shots)
+    if len(attempt.model.poses) > 2 and not attempt.believed:
+        told = deviations(attempt.model, shots)
+        beliefs = {lens: belief for lens, belief in beliefs.items() if told.get(lens, 0.0) > belief.deviation / 2}
+    if not beliefs:
         return attempt
-    held, names = [], []
-    for photo, shot in zip(photos, shots):
-        if shot.camera.camera_id in vague:
-            focal = focal_pixels(photo.focal_35mm or GUESSED_FOCAL_35MM, shot.camera.width, shot.camera.height)
-            camera = pycolmap.Camera(shot.camera.todict())
-            camera.params = [focal, *camera.params[1:3], 0.0]
-            camera.has_prior_focal_length = True
-            shot = replace(shot, camera=camera, hold_lens=True)
-            if photo.focal_35mm is None:
-                names.append(photo.name)
-        held.append(shot)
-    again = _search(work, held, evidence, progress, seed)
-    if names:
-        progress.warn(
-            f"These photos do not tell the focal length of {', '.join(names)}; {GUESSED_FOCAL_35MM:g} mm (35 mm equivalent) is "
-            "assumed: enter the true one, or add a photo from further aside."
-        )
-    return again
+    starts = [attempt]
+    if len(attempt.model.poses) <= 2 and not attempt.believed:
+        held = _search(work, holding(shots, beliefs), evidence, progress, seed)
+        guessed = set(beliefs) - set(lenses_believed(photos, shots, guess=False))
+        starts = [held] if guessed and len(held.model.poses) >= 2 else [attempt, held]
+    solved = []
+    for start in starts:
+        lenses = beliefs
+        for _ in range(_CALIBRATIONS if len(start.model.poses) >= 2 else 0):
+            lenses = {**lenses, **calibrated(start.model, shots, beliefs)}
+            start = _search(work, holding(shots, lenses), evidence, progress, seed)
+        if len(start.model.poses) >= 2:
+            solved.append((start, lenses))
+    if not solved:  # what was found stands on a focal length that nothing supports
+        return replace(starts[-1], model=sfm.Model())
+    best, lenses = max(solved, key=lambda found: _rank(found[0].model, shots))
+    report_believed(photos, shots, best.model, lenses, progress)
+    return best
 
 
 def _report_unplaced(photos: list[Photo], placed: list[int], attempt: _Attempt, progress: Progress) -> None:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..compiled import on_cpu
 from . import aggregation
 from .kernels import judging
 from .kernels.limits import FLAT, FREE_SPACE, HIDDEN, PLAIN, SURE, UNSEEN
-from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
+from .matching import Frame, Planes, SlantedMatcher, largest, pixel_grid, sample
 
 OWN, FILLED = 0.06, 0.03
 """What counts against a pixel's own best match, which nobody confirmed, and against what its surroundings suggest."""
@@ -107,9 +106,8 @@ def costs(judge: Judge, hypotheses: list[Planes], only: torch.Tensor) -> torch.T
 
 def beside_edges(w: torch.Tensor) -> torch.Tensor:
     """(H, W) bool: pixels so near a depth edge that a matching window gave them to the stronger side. w: (H, W) inverse depth."""
-    largest = F.max_pool2d(w[None, None], 2 * BESIDE + 1, 1, BESIDE)[0, 0]
-    least = -F.max_pool2d(-w[None, None], 2 * BESIDE + 1, 1, BESIDE)[0, 0]
-    return largest - least > EDGE * largest
+    high, low = largest(w, BESIDE), -largest(-w, BESIDE)
+    return high - low > EDGE * high
 
 
 def choose(

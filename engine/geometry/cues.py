@@ -16,7 +16,7 @@ from . import consistency, patchmatch
 from .completion import Judge
 from .kernels import cues as kernel
 from .kernels.limits import CUES_ALIKE, CUES_NEAR, FLAT, FREE_SPACE, HIDDEN, PLAIN, SURE, UNSEEN
-from .matching import Planes, sample
+from .matching import Planes, largest, sample
 
 SLOTS = ("chosen", "matched", "before edges", "surroundings", "other photos", "plane", "smooth", "wide")
 """The hypotheses: what the classical steps chose; the pixel's own match, and as it was before depth edges were sharpened; what
@@ -171,5 +171,5 @@ def _maps(findings: Findings, plane: Planes) -> torch.Tensor:
 
 def _jump(w: torch.Tensor, radius: int) -> torch.Tensor:
     """(H, W) 0..1, how large the steps of inverse depth are within ``radius`` pixels."""
-    high, low = (sign * F.max_pool2d(sign * w[None, None], 2 * radius + 1, 1, radius)[0, 0] for sign in (1, -1))
+    high, low = largest(w, radius), -largest(-w, radius)
     return ((high - low) / high.clamp_min(1e-12) * 10).tanh()

@@ -12,13 +12,12 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from ..compiled import on_cpu
 from .completion import Judge
 from .kernels import edges as kernel
 from .kernels import limits
-from .matching import Frame, Planes, sample
+from .matching import Frame, Planes, largest, sample
 from .patchmatch import from_neighbour, slopes
 
 SIGMA = 0.05
@@ -49,7 +48,7 @@ def near_edges(w: torch.Tensor) -> torch.Tensor:
         broken = step > STEP * larger + STEEPER * torch.minimum(before, after)
         edge.narrow(axis, 0, size - 1).logical_or_(broken)
         edge.narrow(axis, 1, size - 1).logical_or_(broken)
-    return F.max_pool2d(edge[None, None].float(), 2 * REACH + 1, 1, REACH)[0, 0] > 0
+    return largest(edge.float(), REACH) > 0
 
 
 def sharpen(

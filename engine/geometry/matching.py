@@ -102,6 +102,12 @@ def sample(image: torch.Tensor, u: torch.Tensor, v: torch.Tensor, mode: str = "b
     return F.grid_sample(image[None], grid[None], mode=mode, padding_mode="border", align_corners=False)[0]
 
 
+def largest(values: torch.Tensor, radius: int) -> torch.Tensor:
+    """(H, W) the largest of ``values`` (H, W) within ``radius`` pixels across and down."""
+    across = F.max_pool2d(values[None, None], (1, 2 * radius + 1), 1, (0, radius))
+    return F.max_pool2d(across, (2 * radius + 1, 1), 1, (radius, 0))[0, 0]
+
+
 def unlike(frame: Frame, other: Frame, w: torch.Tensor) -> torch.Tensor:
     """(H, W) largest difference of a colour channel between a photo and what another shows of it at inverse depths w (H, W)."""
     a, b = transfer(frame.camera, other.camera, w.device)

@@ -361,18 +361,24 @@ def _completed(
     if state.w is None:
         return torch.where(known, w, filled), torch.where(known, confidence, confidence.clamp(0.02, 0.2))
     known |= blue
-    own, filled = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
+    w, cost, plane = _chosen(state, judge, known, w, filled, surfaces)
+    confidence = torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(aggregator.GUESS, 0.5))
+    others = [state.w, state.before, filled, seen, plane]
+    step = _pixel_step(state, frame, [frames[j] for j in state.scope.partners])
+    own = certain[index]
+    return aggregate(cues.Findings(judge, w, others, confidence, own, state.agree, state.cost, known, step))
+
+
+def _chosen(state: _State, judge: completion.Judge, known, w, filled, surfaces: np.ndarray):
+    """:func:`completion.choose` among what was matched, what the surroundings suggest, and the scene's large planes (K, 4)."""
+    frame = judge.frame
+    own, around = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
     hypotheses = [planes.seen_from(plane, frame.camera, frame.size, w.device) for plane in surfaces]
     proposal = None
     if state.proposal is not None:
         proposed = _inverse(state.proposal, frame.size, w.device)
         proposal = matching.Planes(proposed, *patchmatch.slopes(proposed))
-    w, cost, plane = completion.choose(frame, judge, known, own, filled, hypotheses, proposal)
-    confidence = torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(aggregator.GUESS, 0.5))
-    others = [state.w, state.before, filled.w, seen, plane]
-    step = _pixel_step(state, frame, [frames[j] for j in state.scope.partners])
-    own = certain[index]
-    return aggregate(cues.Findings(judge, w, others, confidence, own, state.agree, state.cost, known, step))
+    return completion.choose(frame, judge, known, own, around, hypotheses, proposal)
 
 
 def _seen_by_others(index: int, states, certain, frames) -> tuple[torch.Tensor, torch.Tensor]:

@@ -78,10 +78,13 @@ class Fixed(torch.nn.Module):
 
     def __init__(self, **odds: float):
         super().__init__()
-        self.odds = torch.tensor([odds.get(name.replace(" ", "_"), -4.0) for name in SLOTS])
+        self.said = torch.tensor([odds.get(name.replace(" ", "_"), -4.0) for name in SLOTS])
 
-    def forward(self, x):
-        return self.odds[None, :, None, None, None].expand(len(x), -1, 2, *x.shape[2:])
+    def surroundings(self, x):
+        return x[:, :1, ::2, ::2]
+
+    def odds(self, x, surroundings):
+        return self.said[None, :, None, None, None].expand(len(x), -1, 2, *x.shape[2:])
 
 
 def test_the_likeliest_hypothesis_wins_with_its_chance_and_sky_stays():
@@ -127,11 +130,13 @@ def random_net() -> aggregator.AggregatorNet:
 
 
 def test_tiles_give_what_the_whole_gives(monkeypatch):
-    net, x = random_net(), torch.rand(5, 330, 500, generator=chance(2))
+    net, x = random_net(), torch.rand(5, 331, 500, generator=chance(2))
     whole = aggregator.chances(net, x)
+    padded = torch.nn.functional.pad(x[None], (0, 12, 0, 5), mode="replicate")
+    assert torch.allclose(whole, net(padded)[0, ..., :331, :500].sigmoid(), atol=1e-5)
     monkeypatch.setattr(aggregator, "TILE", 288)
     tiled = aggregator.chances(net, x)
-    assert whole.shape == (3, 2, 330, 500) and float(whole.std()) > 0.01
+    assert whole.shape == (3, 2, 331, 500) and float(whole.std()) > 0.01
     assert torch.allclose(whole, tiled, atol=1e-5)
 
 

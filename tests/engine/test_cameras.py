@@ -154,14 +154,24 @@ def test_blank_photos_are_refused(truth):
     assert all(p.name in str(caught.value) for p in blank)
 
 
-def test_two_photos_never_claim_a_wrong_focal_length(truth):
-    result, warnings = solve([unknown(truth[0]), unknown(truth[2])])
-    close = abs(result.photos[0].camera.fx / truth[0].camera.fx - 1) < 0.08
-    assert close or any("focal length" in text for text in warnings)
+def test_two_photos_say_that_the_focal_length_is_believed(truth):
+    pair = [unknown(truth[i]) for i in (0, 2)]
+    result, warnings = solve(pair)
+    assert len(warnings) == 1 and "do not tell the focal length" in warnings[0] and all(p.name in warnings[0] for p in pair)
     true_focal = lens.focal_35mm(truth[0].camera.fx, 320, 240)
-    result, warnings = solve([replace(unknown(truth[i]), focal_35mm=true_focal) for i in (0, 2)])
-    assert not warnings and worst_rotation(result.photos, truth) < 0.5
+    result, warnings = solve([replace(photo, focal_35mm=true_focal) for photo in pair])
+    assert len(warnings) == 1 and "cannot check the focal length" in warnings[0] and f"{true_focal:.3g} mm" in warnings[0]
+    assert worst_rotation(result.photos, truth) < 0.5
     assert result.photos[0].camera.fx == pytest.approx(truth[0].camera.fx, rel=0.03)
+
+
+@pytest.mark.parametrize("factor", [0.68, 1.5])
+def test_a_wrong_focal_length_is_corrected_where_photos_tell_it(truth, factor):
+    wrong = factor * lens.focal_35mm(truth[0].camera.fx, 320, 240)
+    result, warnings = solve([replace(unknown(photo), focal_35mm=wrong) for photo in truth])
+    assert len(result.photos) == 4 and not warnings
+    assert result.photos[0].camera.fx == pytest.approx(truth[0].camera.fx, rel=0.03)
+    assert worst_rotation(result.photos, truth) < 0.5
 
 
 def test_one_photo_gets_a_default_camera(truth):

@@ -32,6 +32,8 @@ LARGE = {
 }
 """Like SETS, more than a few photos: all around the banana, the first nine of a walk, twelve of a ring around the flowerpot."""
 SIZES = {"all of banana": 1600}
+UNSURE = {"lund"}
+"""Straight ahead all the way: whoever walks so learns little of the focal length, and is told."""
 FOUND = [name for name in SETS if CAPTURES.is_dir()]
 FULL = os.environ.get("CLOSEUP_LAB") == "full" and bool(FOUND)
 
@@ -49,7 +51,7 @@ def capture(name: str) -> tuple[Photo, ...]:
 @functools.cache
 def solved(name: str) -> cameras.Solve:
     result, warnings = solve(list(capture(name)))
-    assert not warnings
+    assert not [text for text in warnings if name not in UNSURE or "cannot check the focal length" not in text]
     return result
 
 
@@ -88,11 +90,12 @@ if FULL:
 
 @pytest.mark.parametrize(("name", "chosen"), SUBSETS)
 def test_a_few_photos_are_solved_as_the_whole_capture_is(name, chosen):
-    result, _ = solve([capture(name)[i] for i in chosen])
+    result, warnings = solve([capture(name)[i] for i in chosen])
     assert len(result.photos) == len(chosen)
     assert worst_rotation(result.photos, solved(name).photos) < 0.7
+    told = name in UNSURE and any("cannot check the focal length" in text for text in warnings)
     for photo in result.photos:
-        assert focal_35mm(photo) == pytest.approx(focal_35mm(solved(name).photos[0]), rel=0.04)
+        assert focal_35mm(photo) == pytest.approx(focal_35mm(solved(name).photos[0]), rel=0.12 if told else 0.04)
 
 
 @pytest.mark.skipif(not FULL, reason="minutes long; CLOSEUP_LAB=full runs it")
@@ -110,9 +113,12 @@ def test_two_photos_are_solved_or_refused_by_name(name, chosen):
         assert error.code == "no-cameras" and all(photo.name in str(error) for photo in pair)
         assert "add a photo" in str(error) or "take one" in str(error)
         return
-    # where the focal length had to be assumed, the user is told so, and the rotation can be no better than the assumption
-    assumed = any("do not tell the focal length" in text for text in warnings)
-    assert worst_rotation(result.photos, solved(name).photos) < (4.0 if assumed else 2.0)
+    # the user is told that the focal length is believed, and the rotation can be no better than what is believed
+    assert any("focal length" in text and all(photo.name in text for photo in pair) for text in warnings)
+    given = pair[0].focal_35mm is not None
+    assert worst_rotation(result.photos, solved(name).photos) < (1.5 if given else 4.0)
+    off = abs(focal_35mm(result.photos[0]) / focal_35mm(solved(name).photos[0]) - 1)
+    assert off < (0.15 if given else 0.35)
 
 
 MIXES = [("panel17", "berlin"), ("flowerpot", "panel17"), ("banana", "panel17"), ("berlin", "flowerpot")]

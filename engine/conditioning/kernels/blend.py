@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...compiled import inline, kernel
+from ...compiled import exp, inline, kernel
 from .. import blend as reference
 from ..source import BESIDE_EDGE, SKY, SOLID, USABLE, Source
 from .lookup import HALF, ONE, ZERO, F, half, look, project, tangent, turn
@@ -220,21 +220,6 @@ def add(
         which[i] = number if better else first
 
 
-@inline
-def _exp(value):
-    """e to a negative power, to float32's precision (Cephes' polynomial)."""
-    value = max(value, F(-80))
-    whole = np.int32(value * F(1.44269504) - HALF)
-    rest = value - F(whole) * F(0.693359375) + F(whole) * F(2.12194440e-4)
-    p = F(1.9875691500e-4)
-    p = p * rest + F(1.3981999507e-3)
-    p = p * rest + F(8.3334519073e-3)
-    p = p * rest + F(4.1665795894e-2)
-    p = p * rest + F(1.6666665459e-1)
-    p = p * rest + F(5.0000001201e-1)
-    return (p * rest * rest + rest + ONE) * np.int32((whole + 127) << 23).view(np.float32)
-
-
 @kernel
 def finish(
     reds, greens, blues, squares, total, scores, sizes, measured, which, t, found, support, against, wanted,
@@ -246,7 +231,7 @@ def finish(
         red, green, blue = reds[i] * scale, greens[i] * scale, blues[i] * scale
         spread = math.sqrt(max(squares[i] * scale - (red * red + green * green + blue * blue) / F(3), ZERO))
         votes = support[i] / max(support[i] + against[i], F(1e-6))
-        sure = math.sqrt(scores[i]) * votes * _exp(F(-8) * spread)
+        sure = math.sqrt(scores[i]) * votes * exp(F(-8) * spread)
         sure = sure if found[i] & (measured[i] > ZERO) else F(0.15)
         doublings = np.int32(exponent(max(sizes[i], ONE) * _ROUND) + 1)
         some = wanted[i] & (total[i] > ZERO)

@@ -7,24 +7,22 @@ import torch
 
 from ...compiled import array, in_ranges, summing, summing_kernel
 from . import limits
-from .judging import FLAT, FREE_SPACE, HIDDEN, PLAIN, UNSEEN, _unlike, known_of
-from .slanted import HALF, ONE, TAPS, TINY, ZERO, _weigh, _zncc
+from .judging import FLAT, FREE_SPACE, HIDDEN, PLAIN, UNSEEN, known_of, unlikeness
+from .slanted import HALF, INVERSE, ONE, TINIEST, ZERO, bench, correlation, land, lands, weigh
 
 SAME, NEAR = np.float32(limits.CUES_ALIKE), np.float32(limits.CUES_NEAR)
 
 
 @summing
-def _look(window, partners, known, trust, weight, weighted, variance, column, row, w, du, dv, out):
-    """The CUES of one plane at one pixel, into out (6,)."""
-    texture = variance / (variance + FLAT)
+def _look(window, partners, known, trust, at, variance, landings, centre, i, out):
+    """The CUES of plane i of a pixel, into out (6,)."""
+    texture, w = variance / (variance + FLAT), at.planes[0, i]
     least, total, seen, agreed, refuted, hidden = ONE, ZERO, ZERO, ZERO, ZERO, ZERO
     for p in range(len(partners.start)):
-        score, u, v, z, usable = _zncc(partners, p, window, weight, weighted, variance, column, row, w, du, dv)
-        h, wide = partners.size[p, 0], partners.size[p, 1]
-        if not (z * TINY < ONE and u > ZERO and u < np.float32(wide) and v > ZERO and v < np.float32(h)) or not usable:
+        _, usable, there = lands(partners, p, landings[p], i)
+        if not usable:
             continue
-        there = partners.start[p] + np.int64(v) * wide + np.int64(u)
-        ratio, sure = w * z / max(known[there], np.float32(1e-12)), trust[there]
+        ratio, sure = w * landings[p, INVERSE, i] / max(known[there], TINIEST), trust[there]
         agreed += sure * max(ZERO, ONE - abs(ratio - ONE) / NEAR)
         if ratio > FREE_SPACE:
             refuted = max(refuted, sure)
@@ -32,7 +30,8 @@ def _look(window, partners, known, trust, weight, weighted, variance, column, ro
             hidden = max(hidden, sure)
             if sure > np.float32(limits.SURE):
                 continue
-        unlike = _unlike(partners, p, u, v, window.image[row + window.pad, column + window.pad])
+        score = correlation(partners, p, window, at, variance, landings[p], i)
+        unlike = unlikeness(partners, p, landings[p], i, window, centre)
         cost = texture * (ONE - score) * HALF + (ONE - texture) * min(PLAIN + np.float32(3) * unlike, HALF)
         least, total, seen = min(least, cost), total + cost, seen + ONE
     quarter = np.float32(0.25)
@@ -45,21 +44,26 @@ def _look(window, partners, known, trust, weight, weighted, variance, column, ro
 def _gather(start, stop, first_row, window, partners, known, trust, hypotheses, out):
     """Rows start..stop of out (n, W, L, 6), which begins at a row of the photo. hypotheses: (L, 3, n, W); one like the first has
     the first's cues."""
-    weight, weighted = np.empty(TAPS, np.float32), np.empty(TAPS, np.float32)
+    count, others = hypotheses.shape[0], len(partners.start)
+    at, landings = bench(count, others)
     for row in range(start, stop):
         for column in range(out.shape[1]):
-            variance = _weigh(window, first_row + row, column, weight, weighted)
-            first = hypotheses[0, 0, row, column]
-            for number in range(hypotheses.shape[0]):
-                w = hypotheses[number, 0, row, column]
+            variance, centre = weigh(window, first_row + row, column, at)
+            for number in range(count):
+                for i in range(3):
+                    at.planes[i, number] = hypotheses[number, i, row, column]
+            for p in range(others):
+                land(partners.transfer[p], column, first_row + row, at.planes, landings[p], count)
+            first = at.planes[0, 0]
+            for number in range(count):
+                w = at.planes[0, number]
                 if w <= ZERO:
                     out[row, column, number, :] = ZERO
                 elif number > 0 and abs(w - first) <= SAME * first:
                     out[row, column, number] = out[row, column, 0]
                 else:
-                    du, dv = hypotheses[number, 1, row, column], hypotheses[number, 2, row, column]
                     into = out[row, column, number]
-                    _look(window, partners, known, trust, weight, weighted, variance, column, first_row + row, w, du, dv, into)
+                    _look(window, partners, known, trust, at, variance, landings, centre, number, into)
 
 
 def gather(judge, hypotheses, rows: range) -> torch.Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...compiled import array, in_ranges, summing_kernel
+from ...compiled import LANES, array, exp, in_ranges, summing, summing_kernel
 
-ONE, ZERO, HALF = np.float32(1), np.float32(0), np.float32(0.5)
+ONE, ZERO, HALF, MOST = np.float32(1), np.float32(0), np.float32(0.5), np.float32(3e38)
 
 
 @summing_kernel
@@ -49,36 +49,46 @@ def slopes(w: torch.Tensor, radius: int = 2, tolerance: float = 0.03) -> tuple[t
     return torch.from_numpy(du), torch.from_numpy(dv)
 
 
+@summing
+def _half_way(found, weight, below, count):
+    """The least of the first ``count`` values that has half of all weight, with those below it. below: as long, to work in."""
+    below[:] = ZERO
+    total = ZERO
+    for k in range(count):
+        value, much = found[k], weight[k]
+        total += much
+        for i in range(len(found)):
+            below[i] += much if value <= found[i] else ZERO
+    least = found[0]
+    for k in range(count):
+        least = max(least, found[k])
+    for i in range(len(found)):
+        least = min(least, found[i] if below[i] >= total * HALF else least)
+    return least
+
+
 @summing_kernel
 def _weighted_median(start, stop, values, weights, image, radius, stride, sharpness, only, out):
     h, width = values.shape
     count = (2 * radius + 1) ** 2
-    found, weight = np.empty(count, np.float32), np.empty(count, np.float32)
+    size = (count + LANES - 1) // LANES * LANES
+    found, weight, below = np.full(size, MOST), np.zeros(size, np.float32), np.empty(size, np.float32)
     for row in range(start, stop):
         for column in range(width):
             if not only[row, column]:
                 continue
-            n, total = 0, ZERO
+            red, green, blue = image[row, column, 0], image[row, column, 1], image[row, column, 2]
+            n = 0
             for dy in range(-radius, radius + 1):
                 y = min(max(row + dy * stride, 0), h - 1)
                 for dx in range(-radius, radius + 1):
                     x = min(max(column + dx * stride, 0), width - 1)
-                    unlike = ZERO
-                    for c in range(3):
-                        unlike += (image[y, x, c] - image[row, column, c]) ** 2
-                    value, much = values[y, x], weights[y, x] * np.exp(-unlike * sharpness) + np.float32(1e-9)
-                    total += much
-                    place = n
-                    while place > 0 and found[place - 1] > value:
-                        found[place], weight[place] = found[place - 1], weight[place - 1]
-                        place -= 1
-                    found[place], weight[place] = value, much
+                    r, g, b = image[y, x, 0] - red, image[y, x, 1] - green, image[y, x, 2] - blue
+                    found[n], weight[n], below[n] = values[y, x], r * r + g * g + b * b, weights[y, x]
                     n += 1
-            share, i = weight[0], 0
-            while share < total * HALF and i < count - 1:
-                i += 1
-                share += weight[i]
-            out[row, column] = found[i]
+            for k in range(size):
+                weight[k] = below[k] * exp(-weight[k] * sharpness) + np.float32(1e-9)
+            out[row, column] = _half_way(found, weight, below, count)
 
 
 def weighted_median(values, weights, image, radius: int, stride: int, sigma: float, only=None) -> torch.Tensor:
@@ -157,33 +167,57 @@ def support(planes, radius: int = 2, stride: int = 2, tolerance: float = 0.006) 
     return torch.from_numpy(out)
 
 
+@summing
+def _continue(maps, y, reach, lines):
+    """Row y of maps (C, H, W) into lines (C + 1, W + 2·reach), its ends repeated; the last line says from which column."""
+    width = maps.shape[2]
+    for c in range(maps.shape[0]):
+        lines[c, reach : reach + width] = maps[c, y]
+        lines[c, :reach], lines[c, reach + width :] = maps[c, y, 0], maps[c, y, width - 1]
+    for i in range(lines.shape[1]):
+        lines[-1, i] = np.float32(min(max(i - reach, 0), width - 1))
+
+
+@summing
+def _add(here, image, row, lines, first, down, sharpness, spread, total, much):
+    """Add what the planes of ``lines``, from the column ``first`` on, say of each pixel of the row ``down`` above theirs."""
+    width = len(here)
+    w, du, dv, weights = lines[0, first:], lines[1, first:], lines[2, first:], lines[3, first:]
+    red, green, blue, x = lines[4, first:], lines[5, first:], lines[6, first:], lines[7, first:]
+    own_red, own_green, own_blue = image[0, row], image[1, row], image[2, row]
+    for i in range(width):
+        value = w[i] - (x[i] - np.float32(i)) * du[i] - down * dv[i]
+        away = (value - here[i]) / max(spread * here[i], np.float32(1e-12))
+        r, g, b = red[i] - own_red[i], green[i] - own_green[i], blue[i] - own_blue[i]
+        unlike = away * away + (r * r + g * g + b * b) * sharpness
+        weight = weights[i] * exp(-unlike) if unlike < np.float32(9) else ZERO
+        total[i] += weight * value
+        much[i] += weight
+
+
 @summing_kernel
-def _smoothed(start, stop, w, du, dv, weights, image, radius, stride, sharpness, spread, out):
-    h, width = w.shape
+def _smoothed(start, stop, maps, image, radius, stride, sharpness, spread, out):
+    """Rows start..stop of out (H, W). maps: (7, H, W) inverse depth, its slopes, weights, and the ``image`` (3, H, W)."""
+    _, h, width = maps.shape
+    reach = radius * stride
+    lines = np.empty((8, width + 2 * reach), np.float32)
+    total, much = np.empty(width, np.float32), np.empty(width, np.float32)
     for row in range(start, stop):
-        for column in range(width):
-            here, total, much = w[row, column], ZERO, ZERO
-            narrow = ONE / max(spread * here, np.float32(1e-12))
-            for dy in range(-radius, radius + 1):
-                y = min(max(row + dy * stride, 0), h - 1)
-                for dx in range(-radius, radius + 1):
-                    x = min(max(column + dx * stride, 0), width - 1)
-                    value = w[y, x] - np.float32(x - column) * du[y, x] - np.float32(y - row) * dv[y, x]
-                    away = (value - here) * narrow
-                    unlike = away * away
-                    for c in range(3):
-                        unlike += (image[y, x, c] - image[row, column, c]) ** 2 * sharpness
-                    if unlike < np.float32(9):
-                        weight = weights[y, x] * np.exp(-unlike)
-                        total += weight * value
-                        much += weight
-            out[row, column] = total / much if much > ZERO else here
+        total[:], much[:] = ZERO, ZERO
+        here = maps[0, row]
+        for dy in range(-radius, radius + 1):
+            y = min(max(row + dy * stride, 0), h - 1)
+            _continue(maps, y, reach, lines)
+            for dx in range(-radius, radius + 1):
+                _add(here, image, row, lines, reach + dx * stride, np.float32(y - row), sharpness, spread, total, much)
+        for i in range(width):
+            out[row, i] = total[i] / much[i] if much[i] > ZERO else here[i]
 
 
 def smoothed(planes, weights, image, radius: int, stride: int, sigma: float, spread: float) -> torch.Tensor:
     """See :func:`consistency.smoothed`."""
-    out = np.empty(planes.w.shape, np.float32)
-    maps = array(planes.w), array(planes.du), array(planes.dv), array(weights), array(image.permute(1, 2, 0))
+    out, colours = np.empty(planes.w.shape, np.float32), array(image)
+    maps = np.concatenate([np.stack([array(x) for x in (planes.w, planes.du, planes.dv, weights)]), colours])
     scalars = radius, stride, np.float32(1 / (2 * sigma**2)), np.float32(spread)
-    in_ranges(_smoothed, range(len(out)), *maps, *scalars, out)
+    in_ranges(_smoothed, range(len(out)), maps, colours, *scalars, out)
     return torch.from_numpy(out)
