@@ -8,6 +8,7 @@ line per report, to be plotted) and ``embedded.safetensors`` (the best averaged 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import multiprocessing
@@ -55,6 +56,7 @@ class Options:
     report_every: float = 300.0
     workers: int = 1
     start: str = ""
+    keep: float = 0.0
     pictures: str = ""
     memory_only: bool = False
 
@@ -78,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "report_every": "seconds between looks at the held-out set",
         "memory_only": "the scene memory learns, upon a network that stays as it started",
         "start": "weights to start from, of a file as training leaves it; what they lack starts as it would without",
+        "keep": "share of the weights it started from in those that are written (Wortsman et al. 2022, WiSE-FT)",
         "pictures": "a folder of photos; pieces of them are textures beside the drawn ones",
         "workers": "processes that make samples while training goes on; 0: make them all first",
     }
@@ -93,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(parser.parse_args(argv))
     resume = arguments.pop("resume")
     options = Options(**{**arguments, "widths": tuple(arguments["widths"])})
+    if not 0 <= options.keep < 1 or (options.keep and not options.start):
+        parser.error("--keep is a share, 0 to 1, of the weights that --start names")
     if not (options.minutes or options.steps):
         parser.error("give --minutes or --steps")
     if options.crop % MULTIPLE or not 2 * MULTIPLE <= options.crop <= options.size or options.size % MULTIPLE:
@@ -129,6 +134,20 @@ class Trainer:
         learning = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(learning, options.rate, betas=(0.9, 0.98), weight_decay=1e-3)
         self.step, self.seconds, self.best = 0, 0.0, 0.0
+
+    def result(self) -> BridgeUNet:
+        """The averaged weights, mixed with those it started from where these are to be kept in part.
+
+        What is new is learned of few samples; half way less is forgotten of what was learned of many.
+        """
+        if not self.options.keep:
+            return self.average
+        mixed, given = copy.deepcopy(self.average), load_file(self.options.start, device=str(self.device))
+        with torch.no_grad():
+            for name, parameter in mixed.named_parameters():
+                if name in given:
+                    parameter.lerp_(given[name].float(), self.options.keep)
+        return mixed
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -235,8 +254,9 @@ def _loop(trainer: Trainer, folder: Path) -> None:
 
 def _report(trainer: Trainer, folder: Path, held_out: dict[str, HeldOut], losses: list[float], count: int) -> None:
     """Write a line of the log, and the weights when they are the best so far on both held-out sets."""
-    rows = evaluate(trainer.average, *held_out["corrupted"])
-    rows["measured"] = evaluate(trainer.average, *held_out["measured"])["all"]
+    net = trainer.result()
+    rows = evaluate(net, *held_out["corrupted"])
+    rows["measured"] = evaluate(net, *held_out["measured"])["all"]
     gains = [rows[name] for name in ("all", "measured")]
     score = float(np.mean([gain["psnr_gain"] + 10 * gain["haarpsi_gain"] - 10 * gain["gmsd_gain"] for gain in gains]))
     line = {"step": trainer.step, "seconds": round(trainer.seconds, 1), "samples": count, "score": round(score, 4)}
@@ -342,7 +362,7 @@ def export(trainer: Trainer, path: Path, held_out: dict) -> None:
         "command": " ".join(command),
         "held_out": json.dumps(held_out),
     }
-    tensors = {name: x.detach().half().cpu().contiguous() for name, x in trainer.average.state_dict().items()}
+    tensors = {name: x.detach().half().cpu().contiguous() for name, x in trainer.result().state_dict().items()}
     temporary = path.with_suffix(".tmp")
     save_file(tensors, str(temporary), metadata=metadata)
     os.replace(temporary, path)

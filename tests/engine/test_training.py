@@ -107,6 +107,23 @@ def test_a_network_is_trained_on_and_its_memory_alone_if_asked(tmp_path, shards)
     assert changed and all(name.startswith("memory") and not name.startswith("memory.tell") for name in changed)
 
 
+def test_what_it_started_from_can_be_kept_in_part(tmp_path, shards):
+    folder = start(tmp_path, shards)
+    first = train.Trainer(options(folder, steps=2))
+    train.export(first, folder / "first.safetensors", {})
+    second = train.Trainer(options(folder, steps=2, start=str(folder / "first.safetensors"), keep=0.25))
+    store = samples.Samples(shards)
+    store.refresh(8)
+    second.advance(store.batch(4, 0, 0))
+    old, new = first.average.state_dict(), second.average.state_dict()
+    moved = [name for name in new if not torch.allclose(old[name], new[name], atol=1e-4)]
+    for name, tensor in second.result().state_dict().items():
+        assert torch.allclose(tensor, 0.25 * old[name] + 0.75 * new[name], atol=1e-3)
+    assert moved and options(folder).keep == 0 and train.Trainer(options(folder)).result()
+    with pytest.raises(SystemExit):
+        train.main(["--out", str(folder), "--steps", "1", "--keep", "0.5"])
+
+
 def test_training_leaves_log_checkpoint_and_weights_that_load(tmp_path, shards):
     folder = start(tmp_path, shards)
     text = "--samples 8 --size 32 --crop 32 --batch 4 --widths 8 8 8 --blocks 1 --workers 0"
