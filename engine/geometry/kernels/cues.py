@@ -8,7 +8,7 @@ import torch
 from ...compiled import array, in_ranges, summing, summing_kernel
 from . import limits
 from .judging import FLAT, FREE_SPACE, HIDDEN, PLAIN, UNSEEN, known_of, unlikeness
-from .slanted import HALF, INVERSE, ONE, TINIEST, ZERO, bench, correlation, land, lands, weigh
+from .slanted import HALF, INVERSE, ONE, TINIEST, ZERO, bench, correlation, land_all, lands, weigh
 
 SAME, NEAR = np.float32(limits.CUES_ALIKE), np.float32(limits.CUES_NEAR)
 
@@ -49,11 +49,7 @@ def _gather(start, stop, first_row, window, partners, known, trust, hypotheses, 
     for row in range(start, stop):
         for column in range(out.shape[1]):
             variance, centre = weigh(window, first_row + row, column, at)
-            for number in range(count):
-                for i in range(3):
-                    at.planes[i, number] = hypotheses[number, i, row, column]
-            for p in range(others):
-                land(partners.transfer[p], column, first_row + row, at.planes, landings[p], count)
+            land_all(partners, hypotheses, row, column, first_row + row, at, landings)
             first = at.planes[0, 0]
             for number in range(count):
                 w = at.planes[0, number]

@@ -7,7 +7,7 @@ import torch
 
 from ...compiled import array, in_ranges, summing, summing_kernel
 from . import limits
-from .slanted import HALF, INVERSE, ONE, TINIEST, ZERO, bench, correlation, land, lands, weigh
+from .slanted import HALF, INVERSE, ONE, TINIEST, ZERO, bench, correlation, land_all, lands, weigh
 
 FREE_SPACE, HIDDEN, SURE = (np.float32(x) for x in (limits.FREE_SPACE, limits.HIDDEN, limits.SURE))
 UNSEEN, FLAT, PLAIN = (np.float32(x) for x in (limits.UNSEEN, limits.FLAT, limits.PLAIN))
@@ -62,11 +62,7 @@ def _costs(start, stop, window, partners, known, trust, hypotheses, only, out):
             if not only[row, column]:
                 continue
             variance, centre = weigh(window, row, column, at)
-            for number in range(count):
-                for i in range(3):
-                    at.planes[i, number] = hypotheses[number, i, row, column]
-            for p in range(others):
-                land(partners.transfer[p], column, row, at.planes, landings[p], count)
+            land_all(partners, hypotheses, row, column, row, at, landings)
             for number in range(count):
                 if at.planes[0, number] > ZERO:
                     against = _against(window, partners, known, trust, at, variance, landings, centre, number)

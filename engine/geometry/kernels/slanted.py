@@ -156,6 +156,17 @@ def land(transfer, column, row, planes, landing, count):
 
 
 @summing
+def land_all(partners, planes, row, column, y, at, landings):
+    """:func:`land` of a pixel's planes (C, 3, H, W) in every partner; y: its row in the whole picture."""
+    count = planes.shape[0]
+    for number in range(count):
+        for i in range(3):
+            at.planes[i, number] = planes[number, i, row, column]
+    for p in range(len(partners.start)):
+        land(partners.transfer[p], column, y, at.planes, landings[p], count)
+
+
+@summing
 def lands(partners, p, landing, i):
     """Whether plane i's centre lands inside partner p, whether it may be used there, and which pixel of all partners' that is."""
     u, v, z = landing[0, i], landing[1, i], landing[INVERSE, i]
@@ -227,11 +238,7 @@ def _best_planes(start, stop, top, window, partners, candidates, prior, belief, 
     for row in range(start, stop):
         for column in range(prior.shape[1]):
             variance, _ = weigh(window, row, column, at)
-            for c in range(count):
-                for i in range(3):
-                    at.planes[i, c] = candidates[c, i, row, column]
-            for p in range(others):
-                land(partners.transfer[p], column, row, at.planes, landings[p], count)
+            land_all(partners, candidates, row, column, row, at, landings)
             best, w, du, dv = np.float32(2), at.planes[0, 0], at.planes[1, 0], at.planes[2, 0]
             for c in range(count):
                 new_w, new_du, new_dv = at.planes[0, c], at.planes[1, c], at.planes[2, c]
