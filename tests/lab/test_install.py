@@ -135,7 +135,7 @@ def test_killed_at_random_moments_it_is_always_repaired(home, finished, tiny, tm
     """The whole process group is killed: installer, pip, uv. Every seventh one starts from nothing."""
     chance = random.Random(7)
     started = time.monotonic()
-    install(home, tiny)
+    start(home, tiny).communicate()  # a process of its own, as those that are killed
     seconds = time.monotonic() - started
     ended_by = []
     for number in range(KILLS):
