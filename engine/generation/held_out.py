@@ -11,9 +11,8 @@ from torch import Tensor
 from ..device import autocast
 from ..evaluation import gmsd, haarpsi, psnr
 from .interface import restored
-from .measured import measured
 from .model import BridgeUNet, sample
-from .samples import HELD_OUT, TEXTURES, pack, packed, unpack, write
+from .samples import HELD_OUT, TEXTURES, packed, packed_room, unpack, write
 from .textures import bank
 from .world import sample_views
 
@@ -46,8 +45,7 @@ def _corrupted(size: int, device: torch.device) -> list[tuple[np.ndarray, float]
 
 def _measured(size: int, device: torch.device) -> list[tuple[np.ndarray, float]]:
     textures = bank(HELD_OUT, TEXTURES, device)
-    found = [one for room in range(ROOMS) for one in measured(HELD_OUT + room, textures, size, PER_ROOM, device)]
-    return [(pack(condition, truth), zoom) for condition, truth, zoom in found]
+    return [row for room in range(ROOMS) for row in packed_room(HELD_OUT + room, textures, size, PER_ROOM, device)]
 
 
 @torch.no_grad()

@@ -81,12 +81,16 @@ def cloud_of(views: Sequence[View], least: float = 0.4) -> PointCloud:
 def rows_of(kind: str, seeds: Sequence[int], size: int, textures: Bank, device: torch.device) -> list[tuple[np.ndarray, float]]:
     """The samples ``seeds`` of one of KINDS, packed, and their zooms."""
     if kind == "measured":
-        rooms = [(seed, min(PER_ROOM, seeds[-1] + 1 - seed)) for seed in seeds[::PER_ROOM]]
-        made = [found for seed, count in rooms for found in measured(seed, textures, size, count, device)]
-        return [(pack(condition, truth), zoom) for condition, truth, zoom in made]
+        counts = {seed: min(PER_ROOM, seeds[-1] + 1 - seed) for seed in seeds[::PER_ROOM]}
+        return [row for seed, count in counts.items() for row in packed_room(seed, textures, size, count, device)]
     if kind == "surface":
         return [packed(surface_views(seed, textures, size), device) for seed in seeds]
     return [packed(sample_views(seed, textures, size, device), device) for seed in seeds]
+
+
+def packed_room(seed: int, textures: Bank, size: int, count: int, device: torch.device) -> list[tuple[np.ndarray, float]]:
+    """``count`` close-ups of room number ``seed`` (see :mod:`measured`), packed, and their zooms."""
+    return [(pack(condition, truth), zoom) for condition, truth, zoom in measured(seed, textures, size, count, device)]
 
 
 def packed(sample: Sample, device: torch.device) -> tuple[np.ndarray, float]:
