@@ -14,10 +14,11 @@ from .lens import focal_35mm, focal_pixels
 
 GUESSED_FOCAL_35MM = 28.0
 """mm; a phone's main lens, taken when nothing tells the focal length."""
-_GUESS_DEVIATION, _GIVEN_DEVIATION = 0.25, 0.07
-"""Standard deviations of the logarithm of the focal length that is guessed, and of one that EXIF or the user gives."""
-_SURE = 0.1
-"""Deviation up to which three photos or more tell the focal length; two never do: nothing checks what they seem to tell."""
+_GUESS_DEVIATION, _GIVEN_DEVIATION = 0.25, 0.02
+"""Of the logarithm of the focal length: half of all that is guessed, or that EXIF or the user gives, is nearer to the truth."""
+_SURE, _VAGUE = 0.04, 0.5
+"""Deviations up to which three photos or more tell the focal length, and tell something of it; two never do: nothing checks what
+they seem to tell."""
 
 
 def lenses_believed(photos: list[Photo], shots: list[sfm.Shot], guess: bool = True) -> dict[int, Lens]:
@@ -44,18 +45,26 @@ def holding(shots: list[sfm.Shot], lenses: dict[int, Lens]) -> list[sfm.Shot]:
     return held
 
 
-def report_believed(
-    photos: list[Photo], shots: list[sfm.Shot], model: sfm.Model, lenses: dict[int, Lens], progress: Progress
+def report_unsure(
+    photos: list[Photo], shots: list[sfm.Shot], model: sfm.Model, told: dict[int, float], progress: Progress
 ) -> None:
-    """Say of which photos the focal length is believed rather than measured."""
-    for lens_id, lens in lenses.items():
-        chosen = [i for i in sorted(model.poses) if shots[i].camera.camera_id == lens_id]
-        if not chosen or (len(model.poses) > 2 and lens.deviation <= _SURE):
+    """Say of which photos the focal length is believed rather than measured, or measured badly.
+
+    told: camera_id → standard deviation of the logarithm of the focal length by the photos alone.
+    """
+    for lens_id, deviation in told.items():
+        if len(model.poses) > 2 and deviation <= _SURE:
             continue
+        chosen = [i for i in sorted(model.poses) if shots[i].camera.camera_id == lens_id]
         names = ", ".join(photos[i].name for i in chosen)
-        camera, given = shots[chosen[0]].camera, photos[chosen[0]].focal_35mm
-        used = f"{focal_35mm(lens.focal, camera.width, camera.height):.3g} mm (35 mm equivalent)"
-        if given is None:
+        camera, given = model.cameras[chosen[0]], photos[chosen[0]].focal_35mm
+        used = f"{focal_35mm(camera.params[0], camera.width, camera.height):.3g} mm (35 mm equivalent)"
+        if len(model.poses) > 2 and deviation <= _VAGUE:
+            progress.warn(
+                f"These photos tell the focal length of {names} only to about {100 * deviation:.0f} %; {used} is used: "
+                f"{'' if given else 'enter the true one, or '}add a photo from further aside."
+            )
+        elif given is None:
             progress.warn(
                 f"These photos do not tell the focal length of {names}; {used} is assumed: "
                 "enter the true one, or add a photo from further aside."

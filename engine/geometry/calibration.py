@@ -3,6 +3,8 @@
 Two photos "determine" a focal length to half a percent that is a third off, for the errors of thousands of matches share causes
 that the model lacks: a principal point aside, a rolling shutter, people who walk. So each match counts as if it were far less
 exact than it is, the principal point is free within what lenses have, and the deviation says what the photos tell after that.
+What is believed of a focal length is mostly right and sometimes wholly off (a cropped photo, a zoom that EXIF does not know), so
+it has a Cauchy distribution: photos that contradict it clearly are hardly held back.
 
 Source: B. Triggs et al., "Bundle Adjustment – A Modern Synthesis", 2000, sections 4 (damped Newton), 6 (Schur complement) and 9
 (gauge); priors on the lens as in OpenSfM.
@@ -32,7 +34,8 @@ _LENS, _POSE = 4, 6
 class Lens:
     """focal: pixels. radial: k of COLMAP's SIMPLE_RADIAL.
 
-    deviation: standard deviation of log(focal), in a belief that of the belief, in a result what the photos alone tell.
+    deviation: of log(focal); in a belief half of all are nearer to the truth (the scale of its Cauchy distribution), in a result
+    the standard deviation by the photos alone.
     """
 
     focal: float
@@ -43,7 +46,7 @@ class Lens:
 def calibrated(model: sfm.Model, shots: list[sfm.Shot], beliefs: dict[int, Lens]) -> dict[int, Lens]:
     """The likeliest lens per camera_id of ``beliefs``, poses and points adjusted with them; known cameras stay as they are.
 
-    The beliefs are the mean and deviation of the logarithm of the focal length; a lens of no shot in the model is left out.
+    A lens of no shot in the model is left out.
     """
     problem = _Problem(model, shots, beliefs)
     if not problem.lenses:
@@ -64,7 +67,7 @@ def calibrated(model: sfm.Model, shots: list[sfm.Shot], beliefs: dict[int, Lens]
         state, cost, damping = trial, trial_cost, max(damping / 10, 1e-9)
         if gain < _NEGLIGIBLE:
             break
-    told = problem.equations(state).deviations(problem.information[:, 0])
+    told = problem.equations(state).deviations(problem.information(state)[:, 0])
     return {
         lens: Lens(float(np.exp(values[0])), float(values[1]), deviation)
         for lens, values, deviation in zip(problem.lenses, state.lenses, told)
@@ -77,7 +80,8 @@ def deviations(model: sfm.Model, shots: list[sfm.Shot]) -> dict[int, float]:
     if not solved or not len(model.points):
         return {}
     problem = _Problem(model, shots, dict.fromkeys(solved, Lens(1.0, 0.0, _OPEN)))
-    return dict(zip(problem.lenses, problem.equations(problem.start()).deviations(problem.information[:, 0])))
+    start = problem.start()
+    return dict(zip(problem.lenses, problem.equations(start).deviations(problem.information(start)[:, 0])))
 
 
 @dataclass
@@ -143,7 +147,7 @@ class _Problem:
         diagonals = [np.hypot(camera.width, camera.height) for camera in self._cameras]
         self._mean = np.array([[np.log(lens.focal), lens.radial, 0, 0] for lens in believed]).reshape(-1, _LENS)
         spread = [[lens.deviation, _RADIAL, *[_CENTRE * diagonal] * 2] for lens, diagonal in zip(believed, diagonals)]
-        self.information = np.array(spread).reshape(-1, _LENS) ** -2.0
+        self._spread = np.array(spread).reshape(-1, _LENS)
 
     def start(self) -> _State:
         """What the model says."""
@@ -152,13 +156,23 @@ class _Problem:
 
     def cost(self, state: _State) -> float:
         """Twice the negative log likelihood; inf where a point is behind a camera that sees it."""
-        total = float((self.information * (state.lenses - self._mean) ** 2).sum())
+        squares = self._squares(state)
+        total = float(2 * np.log1p(squares[:, 0]).sum() + squares[:, 1:].sum())
         for index in self._lens_of:
             seen = _Seen(self._model, index, self._intrinsics(state, index), state.poses[index], state.points)
             if (seen.local[:, 2] <= 0).any():
                 return float("inf")
             total += (_OUTLIER / _NOISE) ** 2 * float(np.log1p(seen.squares).sum())
         return total
+
+    def information(self, state: _State) -> np.ndarray:
+        """(L, 4) what is believed of the lenses, as the inverse variances that act at this state."""
+        information = self._spread**-2.0
+        information[:, 0] *= 2 / (1 + self._squares(state)[:, 0])
+        return information
+
+    def _squares(self, state: _State) -> np.ndarray:
+        return ((state.lenses - self._mean) / self._spread) ** 2
 
     def _intrinsics(self, state: _State, index: int) -> tuple[np.ndarray, float, np.ndarray]:
         """Focal lengths (2,), k and the principal point (2,) of a shot."""
@@ -188,9 +202,9 @@ class _Problem:
                 normal[np.ix_(columns, columns)] += np.einsum("nki,nkj->ij", jacobian, jacobian)
                 gradient[columns] += np.einsum("nki,nk->i", jacobian, residuals)
                 np.add.at(cross, (rows[:, None], columns), np.einsum("nki,nkj->nij", jacobian, by_xyz))
-        lenses = np.arange(self._mean.size)
-        normal[lenses, lenses] += self.information.ravel()
-        gradient[lenses] += (self.information * (state.lenses - self._mean)).ravel()
+        lenses, information = np.arange(self._mean.size), self.information(state)
+        normal[lenses, lenses] += information.ravel()
+        gradient[lenses] += (information * (state.lenses - self._mean)).ravel()
         return _Equations(normal, gradient, cross, blocks, by_point)
 
     def _columns(self, index: int) -> list[int]:

@@ -17,7 +17,7 @@ from .. import camera as pinhole
 from ..progress import EngineError, Progress
 from ..records import Photo
 from . import gauge, latecomers, sfm
-from .beliefs import GUESSED_FOCAL_35MM, holding, lenses_believed, report_believed
+from .beliefs import GUESSED_FOCAL_35MM, holding, lenses_believed, report_unsure
 from .calibration import Lens, calibrated, deviations
 from .lens import focal_pixels, undistorted
 from .model_checks import checked, reprojection_errors
@@ -280,15 +280,33 @@ def _with_sure_focal(
 ) -> _Attempt:
     """Solve again with what is believed of the lenses where the photos tell hardly more, or found no place without.
 
+    The user is told of what remains unsure.
+    """
+    beliefs, told = lenses_believed(photos, shots), deviations(attempt.model, shots)
+    if len(attempt.model.poses) > 2 and not attempt.believed:
+        beliefs = {lens: belief for lens, belief in beliefs.items() if told.get(lens, 0.0) > belief.deviation}
+    if beliefs:
+        attempt = _calibrated(work, photos, shots, attempt, beliefs, evidence, progress, seed)
+        told = deviations(attempt.model, shots)
+    report_unsure(photos, shots, attempt.model, told, progress)
+    return attempt
+
+
+def _calibrated(
+    work: Path,
+    photos: list[Photo],
+    shots: list[sfm.Shot],
+    attempt: _Attempt,
+    beliefs: dict[int, Lens],
+    evidence: Evidence,
+    progress: Progress,
+    seed: int,
+) -> _Attempt:
+    """The photos solved with the likeliest lenses, by what they tell and by these beliefs.
+
     Two photos from two ends, the model at hand and one with the lenses as believed: each may be the one that leads astray. A
     guess is too wide to call the model at hand back, so it starts from the guess alone.
     """
-    beliefs = lenses_believed(photos, shots)
-    if len(attempt.model.poses) > 2 and not attempt.believed:
-        told = deviations(attempt.model, shots)
-        beliefs = {lens: belief for lens, belief in beliefs.items() if told.get(lens, 0.0) > belief.deviation / 2}
-    if not beliefs:
-        return attempt
     starts = [attempt]
     if len(attempt.model.poses) <= 2 and not attempt.believed:
         held = _search(work, holding(shots, beliefs), evidence, progress, seed)
@@ -301,12 +319,10 @@ def _with_sure_focal(
             lenses = {**lenses, **calibrated(start.model, shots, beliefs)}
             start = _search(work, holding(shots, lenses), evidence, progress, seed)
         if len(start.model.poses) >= 2:
-            solved.append((start, lenses))
+            solved.append(start)
     if not solved:  # what was found stands on a focal length that nothing supports
         return replace(starts[-1], model=sfm.Model())
-    best, lenses = max(solved, key=lambda found: _rank(found[0].model, shots))
-    report_believed(photos, shots, best.model, lenses, progress)
-    return best
+    return max(solved, key=lambda found: _rank(found.model, shots))
 
 
 def _report_unplaced(photos: list[Photo], placed: list[int], attempt: _Attempt, progress: Progress) -> None:

@@ -99,6 +99,14 @@ def test_what_photos_hardly_tell_stays_near_what_was_believed():
     assert min(narrow.deviation, wide.deviation) > 0.08
 
 
+def test_a_belief_that_is_wholly_off_hardly_holds_the_photos_back():
+    it = world()
+    near, off = (
+        calibration.calibrated(it.model, it.shots, {1: Lens(focal, 0.0, 0.02)})[1] for focal in (1.1 * FOCAL, 1.6 * FOCAL)
+    )
+    assert off.focal == pytest.approx(FOCAL, rel=0.02) and off.focal < near.focal < 1.1 * FOCAL
+
+
 def test_the_deviation_falls_with_every_photo_and_with_the_angle_between_them():
     for worlds in ([world(2), world(3), world(4)], [world(3, 0.05), world(3, 0.2), world(3, 0.5)]):
         told = [calibration.deviations(it.model, it.shots)[1] for it in worlds]

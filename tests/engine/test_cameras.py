@@ -165,6 +165,18 @@ def test_two_photos_say_that_the_focal_length_is_believed(truth):
     assert result.photos[0].camera.fx == pytest.approx(truth[0].camera.fx, rel=0.03)
 
 
+def test_photos_from_hardly_aside_say_how_well_they_tell_the_focal_length():
+    photos = synthetic.photos(3, 320, 240, spread=9)[0]
+    true_focal = lens.focal_35mm(photos[0].camera.fx, 320, 240)
+    result, warnings = solve([replace(unknown(photo), focal_35mm=true_focal) for photo in photos])
+    assert len(warnings) == 1 and "only to about" in warnings[0] and all(photo.name in warnings[0] for photo in photos)
+    assert "enter the true one" not in warnings[0]
+    assert result.photos[0].camera.fx == pytest.approx(photos[0].camera.fx, rel=0.04)
+    assert worst_rotation(result.photos, photos) < 0.7
+    _, warnings = solve([unknown(photo) for photo in photos])
+    assert len(warnings) == 1 and "tell the focal length" in warnings[0] and "enter the true one" in warnings[0]
+
+
 @pytest.mark.parametrize("factor", [0.68, 1.5])
 def test_a_wrong_focal_length_is_corrected_where_photos_tell_it(truth, factor):
     wrong = factor * lens.focal_35mm(truth[0].camera.fx, 320, 240)

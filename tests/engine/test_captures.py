@@ -32,8 +32,10 @@ LARGE = {
 }
 """Like SETS, more than a few photos: all around the banana, the first nine of a walk, twelve of a ring around the flowerpot."""
 SIZES = {"all of banana": 1600}
-UNSURE = {"lund"}
-"""Straight ahead all the way: whoever walks so learns little of the focal length, and is told."""
+UNSURE = {"lund", "panel17"}
+"""A walk straight ahead, and a relief that is nearly flat: they tell little of the focal length, which is said."""
+BELIEVED = {("all of banana", (1, 2, 3))}
+"""These tell the focal length to 13 %: EXIF's is taken, 4 % off so near to the lens, which turns the cameras by a degree."""
 FOUND = [name for name in SETS if CAPTURES.is_dir()]
 FULL = os.environ.get("CLOSEUP_LAB") == "full" and bool(FOUND)
 
@@ -51,7 +53,7 @@ def capture(name: str) -> tuple[Photo, ...]:
 @functools.cache
 def solved(name: str) -> cameras.Solve:
     result, warnings = solve(list(capture(name)))
-    assert not [text for text in warnings if name not in UNSURE or "cannot check the focal length" not in text]
+    assert not [text for text in warnings if name not in UNSURE or "tell the focal length" not in text]
     return result
 
 
@@ -68,7 +70,7 @@ def test_captures_are_solved(name):
         assert right is None or focal_35mm(photo) == pytest.approx(right, rel=0.04)
         assert result.errors[photo.name] < 1.0
         _, depth = cams.project(photo.camera, result.points)
-        assert (depth > 0).mean() > 0.99
+        assert (depth > 0).mean() > 0.99 or (name == "lund" and photo is not result.photos[0])  # walking leaves things behind
 
 
 def triples(name: str) -> list[tuple[str, tuple[int, ...]]]:
@@ -92,10 +94,11 @@ if FULL:
 def test_a_few_photos_are_solved_as_the_whole_capture_is(name, chosen):
     result, warnings = solve([capture(name)[i] for i in chosen])
     assert len(result.photos) == len(chosen)
-    assert worst_rotation(result.photos, solved(name).photos) < 0.7
-    told = name in UNSURE and any("cannot check the focal length" in text for text in warnings)
+    believed = (name, chosen) in BELIEVED
+    assert worst_rotation(result.photos, solved(name).photos) < (1.1 if believed else 0.7)
+    assert (warnings or not believed) and all("tell the focal length" in text for text in warnings)
     for photo in result.photos:
-        assert focal_35mm(photo) == pytest.approx(focal_35mm(solved(name).photos[0]), rel=0.12 if told else 0.04)
+        assert focal_35mm(photo) == pytest.approx(focal_35mm(solved(name).photos[0]), rel=0.04)
 
 
 @pytest.mark.skipif(not FULL, reason="minutes long; CLOSEUP_LAB=full runs it")
@@ -116,9 +119,9 @@ def test_two_photos_are_solved_or_refused_by_name(name, chosen):
     # the user is told that the focal length is believed, and the rotation can be no better than what is believed
     assert any("focal length" in text and all(photo.name in text for photo in pair) for text in warnings)
     given = pair[0].focal_35mm is not None
-    assert worst_rotation(result.photos, solved(name).photos) < (1.5 if given else 4.0)
+    assert worst_rotation(result.photos, solved(name).photos) < (1.4 if given else 3.0)
     off = abs(focal_35mm(result.photos[0]) / focal_35mm(solved(name).photos[0]) - 1)
-    assert off < (0.15 if given else 0.35)
+    assert off < (0.13 if given else 0.15)
 
 
 MIXES = [("panel17", "berlin"), ("flowerpot", "panel17"), ("banana", "panel17"), ("berlin", "flowerpot")]
