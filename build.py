@@ -201,7 +201,8 @@ def test_command(arguments: argparse.Namespace) -> None:
 
 def bench_command(arguments: argparse.Namespace) -> None:
     """Time and quality of the engine's parts on scenes of its own."""
-    check(engine_python(), "tests/bench", arguments.what, "--out", DIST / "bench", "--scenes", *arguments.scenes)
+    tsdf = ["--tsdf-python", arguments.tsdf_python] if arguments.tsdf_python else []
+    check(engine_python(), "tests/bench", arguments.what, "--out", DIST / "bench", *tsdf, "--scenes", *arguments.scenes)
 
 
 def docs_command(arguments: argparse.Namespace) -> None:
@@ -248,6 +249,7 @@ def main() -> None:
     bench = command("bench", bench_command)
     bench.add_argument("what", nargs="?", default="all", choices=("all", "conditioning", "generator", "geometry"))
     bench.add_argument("--scenes", nargs="*", default=[], help="folders that demo/still_life.py wrote, to measure on as well")
+    bench.add_argument("--tsdf-python", help="a Python with open3d, to compare the warp with a TSDF mesh")
     command("lint", lint_command)
     command("lock", lock_command)
     command("docs", docs_command)

@@ -30,6 +30,8 @@ AGREE = 0.03
 """Sources whose surfaces lie within this (relative) of the best one's are blended."""
 EDGE = 0.03
 """Relative depth step that makes another hypothesis worth a try."""
+STEPS = 2
+"""Pixels by which a surface grows over the one behind it."""
 ALONE = 8
 """A pixel beside a depth edge needs this many of its 5×5 neighbours (itself included) on its surface."""
 MAX_STEP = 8
@@ -83,38 +85,56 @@ def extent(footprint: float, camera: Camera, levels: int) -> tuple[int, int]:
     return count, math.ceil(min(2 * footprint, 0.25 * max(camera.width, camera.height)) / unit) * unit
 
 
+@dataclass
+class Level:
+    """One level of the splat, (h, w) each: depth of the samples that are large enough for its cells, +inf where there is none;
+    index of their points, -1 there; leaked, which of them nearer points surround."""
+
+    depth: Tensor
+    index: Tensor
+    leaked: Tensor
+
+
 def splat_levels(points: Points, camera: Camera, levels: int, footprint: float) -> Proxy:
     """Hierarchical splat with occlusion-aware suppression at every level. footprint: typical of the points."""
+    found, guard = samples(points, camera, levels, footprint)
+    return _compose(found, guard, camera)
+
+
+def samples(points: Points, camera: Camera, levels: int, footprint: float) -> tuple[list[Level], int]:
+    """The levels of :func:`splat_levels`, fine to coarse, and how many pixels they reach beyond the frame on every side."""
     count, guard = extent(footprint, camera, levels)
     height, width = camera.height + 2 * guard, camera.width + 2 * guard
     column, row = (points.u + guard).floor().long(), (points.v + guard).floor().long()
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    index = inside.nonzero()[:, 0]
-    keys = [splat((row * width + column)[index], points.z[index], height * width).reshape(height, width)]
+    kept = inside.nonzero()[:, 0]
+    keys = [splat((row * width + column)[kept], points.z[kept], height * width).reshape(height, width)]
     for _ in range(count):
         keys.append(halve(keys[-1]))
-    footprints = torch.cat([points.footprint[index], points.footprint.new_zeros(1)])
-    first = _compose(keys, footprints, guard, camera)
-    first.index = torch.cat([index, index.new_full((1,), -1)])[first.index]
-    return first
-
-
-def _compose(keys: list[Tensor], footprints: Tensor, guard: int, camera: Camera) -> Proxy:
-    """Suppress each level, then let coarse ones fill what fine ones leave empty."""
-    size = keys[0].shape
-    coarsest = F.max_pool2d(footprints[unpack(keys[-1])[1]][None, None], 3, 1, 1)
-    depth = front = best = None
+    footprints = torch.cat([points.footprint[kept], points.footprint.new_zeros(1)])
+    kept = torch.cat([kept, kept.new_full((1,), -1)])
+    coarsest = F.max_pool2d(footprints[unpack(keys[-1])[1]][None, None], 3, 1, 1)[0, 0]
+    found = []
     for level, key in enumerate(keys):
-        z, index = unpack(key)
+        depth, index = unpack(key)
         spacing = footprints[index]
-        around = _enlarge(coarsest[0, 0], 1 << (len(keys) - 1 - level), z.shape)
-        bad = leaked(z, REACH * torch.maximum(spacing, around) / (1 << level))
-        if level:
-            bad |= spacing < COVER * (1 << level)
-        z = torch.where(bad, torch.full_like(z, torch.inf), z)
-        index = torch.where(bad, torch.full_like(index, -1), index)
-        near = _enlarge(dilate_min(z), 1 << level, size)
-        z, index = _enlarge(z, 1 << level, size), _enlarge(index, 1 << level, size)
+        around = _enlarge(coarsest, 1 << (count - level), depth.shape)
+        bad = leaked(depth, REACH * torch.maximum(spacing, around) / (1 << level))
+        usable = torch.isfinite(depth) & ((spacing >= COVER * (1 << level)) | (level == 0))
+        depth = torch.where(usable, depth, torch.full_like(depth, torch.inf))
+        found.append(Level(depth, torch.where(usable, kept[index], -1), bad & usable))
+    return found, guard
+
+
+def _compose(found: list[Level], guard: int, camera: Camera) -> Proxy:
+    """Let coarse levels fill what fine ones leave empty, without what leaked."""
+    size = found[0].depth.shape
+    depth = front = best = None
+    for number, level in enumerate(found):
+        z = torch.where(level.leaked, torch.full_like(level.depth, torch.inf), level.depth)
+        index = torch.where(level.leaked, torch.full_like(level.index, -1), level.index)
+        near = _enlarge(dilate_min(z), 1 << number, size)
+        z, index = _enlarge(z, 1 << number, size), _enlarge(index, 1 << number, size)
         if depth is None:
             depth, front, best = z, near, index
             continue
@@ -204,9 +224,10 @@ class Surface:
 def trace(sources: list[Source], target: Camera, rays: Rays, levels: int) -> Surface:
     """The front surface along every ray.
 
-    Three hypotheses are tried: the suppressed samples' depth everywhere; where a nearer surface might reach the pixel, that one;
-    where neither holds, the farther surface beside it. A hypothesis holds where the ray really meets a source's surface and
-    not more sources see past it than support it, which makes silhouettes as sharp as the sources'.
+    Four hypotheses are tried: the suppressed samples' depth everywhere; where a nearer surface might reach the pixel, that one;
+    where neither holds, the farther surface beside it; and everywhere the nearer surface beside it. A hypothesis holds where the
+    ray really meets a source's surface and not more sources see past it than support it, which makes silhouettes as sharp as the
+    sources'.
     """
     steps, footprint = density(sampled(sources, target))
     points = join([project_source(source, target, step=step).coarser(step) for source, step in zip(sources, steps)])
@@ -221,19 +242,42 @@ def trace(sources: list[Source], target: Camera, rays: Rays, levels: int) -> Sur
     front = first.front.reshape(-1)
     result = Surface(best.t, best.found, best.support, best.against, guessed)
     _try(result, sources, target, rays, front, torch.isfinite(front) & (front < best.t * (1 - EDGE)))
-    if bool(result.found.all()) or not bool(result.found.any()):
-        result.t = torch.where(result.found, result.t, filled)
+    if not bool(result.found.any()):
+        result.t = filled
         return result
     shape = first.depth.shape
-    sure = torch.where(result.found, result.t, torch.zeros_like(depth)).reshape(shape)
+    if not bool(result.found.all()):
+        _try_behind(result, sources, target, rays, filled, shape, footprint)
+    _spread(result, sources, target, rays, shape)
+    _settle(result, sources, target, rays, shape)
+    return result
+
+
+def _try_behind(
+    result: Surface,
+    sources: list[Source],
+    target: Camera,
+    rays: Rays,
+    filled: Tensor,
+    shape: tuple[int, int],
+    footprint: float,
+) -> None:
+    """Where nothing was found: the farthest surface near, then what continues smoothly, which stays as the guess."""
+    sure = torch.where(result.found, result.t, torch.zeros_like(result.t)).reshape(shape)
     radius = int(min(max(2.0, 1.5 * footprint), 16))
     behind = dilate_max(sure, radius).reshape(-1)
     _try(result, sources, target, rays, behind, ~result.found & (behind > filled * (1 + EDGE)))
     filled = fill_depth(sure, sure > 0).reshape(-1)
     _try(result, sources, target, rays, filled, ~result.found)
     result.t = torch.where(result.found, result.t, filled)
-    _settle(result, sources, target, rays, shape)
-    return result
+
+
+def _spread(result: Surface, sources: list[Source], target: Camera, rays: Rays, shape: tuple[int, int]) -> None:
+    """Surfaces grow over what was found behind them, from pixel to pixel, as far as the rays meet them: to their own borders."""
+    for _ in range(STEPS):
+        t = torch.where(result.found, result.t, torch.full_like(result.t, torch.inf))
+        near = dilate_min(t.reshape(shape)).reshape(-1)
+        _try(result, sources, target, rays, near, near < result.t * (1 - EDGE))
 
 
 def _settle(result: Surface, sources: list[Source], target: Camera, rays: Rays, shape: tuple[int, int]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import scenes
 import torch
+from measures import BINS, calibration, leaked, suppression
 from PIL import Image
 from renders import bilinear_splat, point_render, tsdf
 from tables import METRICS, memory_seconds, scores, seconds, table
@@ -23,25 +24,15 @@ import synthetic  # noqa: E402
 from engine.conditioning import Warper, baselines  # noqa: E402
 from engine.generation.samples import cloud_of  # noqa: E402
 from engine.job import Camera  # noqa: E402
-from engine.records import Condition, View  # noqa: E402
+from engine.records import View  # noqa: E402
 
 CPU = torch.device("cpu")
-LEAK = 0.05
-"""A pixel shows what lies behind when it is farther than the true surface around it (3×3) by more than this (relative)."""
 Draw = Callable[[list[View], Camera], tuple[np.ndarray, np.ndarray]]
 OTHERS: dict[str, Draw] = {
     "naive, 1 pixel": baselines.naive,
     "points of fixed radius (ViewCrafter)": point_render,
     "bilinear, soft z (GEN3C)": bilinear_splat,
 }
-
-
-def leaked(condition: Condition, depth: np.ndarray) -> float:
-    """Share of the pixels of a true surface at which the condition shows a photo's colour of something farther away."""
-    far = cv2.dilate(np.where(np.isfinite(depth), depth, np.float32(1e30)).astype(np.float32), np.ones((3, 3)))
-    surface = far < 1e29
-    shown = (condition.level > 0) & (condition.depth > far * (1 + LEAK)) & surface
-    return float(shown.sum() / max(1, surface.sum()))
 
 
 def others(shot: scenes.Shot, tsdf_python: str | None) -> dict[str, list[np.ndarray]]:
@@ -53,63 +44,94 @@ def others(shot: scenes.Shot, tsdf_python: str | None) -> dict[str, list[np.ndar
     return {"naive, 1 pixel": [rgb for rgb, _ in drawn["naive, 1 pixel"]], **frames}
 
 
-def compare(shot: scenes.Shot, tsdf_python: str | None) -> tuple[dict[str, np.ndarray], dict[str, list[np.ndarray]], float]:
-    """Metrics (frames, 4) and frames of every method on one shot, and the share of leaked pixels."""
+@dataclass
+class Found:
+    """On one shot: metrics (frames, 4) and frames of every method, and of the condition the share of leaked pixels, the counts of
+    ``measures.suppression``, and those of ``measures.calibration``."""
+
+    rows: dict[str, np.ndarray]
+    frames: dict[str, list[np.ndarray]]
+    leak: float
+    suppressed: np.ndarray
+    calibrated: np.ndarray
+
+
+def compare(shot: scenes.Shot, tsdf_python: str | None) -> Found:
+    """Every method on one shot."""
     warper = Warper(shot.views, CPU, cloud_of(shot.views))
     conditions = [warper.condition(camera) for camera in shot.path]
     frames = {**others(shot, tsdf_python), "condition": [condition.rgb for condition in conditions]}
-    rows = {name: np.array([scores(*pair) for pair in zip(pictures, shot.truth)]) for name, pictures in frames.items()}
-    return rows, frames, float(np.mean([leaked(*pair) for pair in zip(conditions, shot.depth)]))
+    return Found(
+        {name: np.array([scores(*pair) for pair in zip(pictures, shot.truth)]) for name, pictures in frames.items()},
+        frames,
+        float(np.mean([leaked(*pair) for pair in zip(conditions, shot.depth)])),
+        sum(suppression(warper.sources, *pair) for pair in zip(shot.path, shot.depth)),
+        sum(calibration(*pair) for pair in zip(conditions, shot.truth)),
+    )
 
 
 def on_synthetic(out: Path, per_band: int, tsdf_python: str | None) -> str:
     """Tables per kind of depth and band of zoom, and a picture with one sample of each band."""
-    text, sheet = "", []
+    text, sheet, suppressed, calibrated = "", [], [], {}
     for kind in scenes.ERRORS:
-        rows: dict[tuple, dict[str, list]] = {}
-        leaks: dict[tuple, list[float]] = {}
-        for band, shot in scenes.synthetic(kind, per_band):
-            found, frames, leak = compare(shot, tsdf_python)
-            for name, values in found.items():
-                rows.setdefault(band, {}).setdefault(name, []).append(values[0])
-            leaks.setdefault(band, []).append(leak)
-            if len(leaks[band]) == 1:
-                sheet.append(np.hstack([*(pictures[0] for pictures in frames.values()), shot.truth[0]]))
+        bands: dict[str, list[Found]] = {}
+        for (low, high), shot in scenes.synthetic(kind, per_band):
+            bands.setdefault(f"{low}–{high}×", []).append(compare(shot, tsdf_python))
         lines = []
-        for band, methods in rows.items():
-            lines += [
-                [f"{band[0]}–{band[1]}×", name, *np.mean(values, 0).tolist(), leaks[band] and float(np.mean(leaks[band])) * 100]
-                if name == "condition"
-                else [f"{band[0]}–{band[1]}×", name, *np.mean(values, 0).tolist(), ""]
-                for name, values in methods.items()
-            ]
-        text += table(f"Synthetic scenes, {kind} depth, {per_band} samples a band", _header("zoom", "leaked %"), lines) + "\n"
+        for band, found in bands.items():
+            sheet.append(np.hstack([*(pictures[0] for pictures in found[0].frames.values()), shot.truth[0]]))
+            for name in found[0].rows:
+                leaks = f"{np.mean([one.leak for one in found]):.2%}" if name == "condition" else ""
+                lines.append([band, name, *np.mean([one.rows[name][0] for one in found], 0).tolist(), leaks])
+            suppressed.append([f"{kind}, {band}", *_removed(sum(one.suppressed for one in found))])
+        text += table(f"Synthetic scenes, {kind} depth, {per_band} samples a band", _header("zoom", "leaked"), lines) + "\n"
+        calibrated[f"synthetic, {kind}"] = sum(one.calibrated for found in bands.values() for one in found)
     _save(out / "conditioning-synthetic.png", sheet)
-    return text
+    return text + _suppression(suppressed) + _calibration(calibrated)
 
 
 def on_rendered(out: Path, folders: list[Path], tsdf_python: str | None) -> str:
     """A table per rendered scene: the means, and on how many frames the condition is the better one."""
-    text = ""
+    text, suppressed, calibrated = "", [], {}
     for folder in folders:
         shot = scenes.rendered(folder)
-        rows, frames, leak = compare(shot, tsdf_python)
-        ours = rows["condition"]
+        found = compare(shot, tsdf_python)
+        ours = found.rows["condition"]
         lines = [
             [
                 name,
                 *values.mean(0).tolist(),
                 f"{(ours[:, 0] > values[:, 0]).sum()} of {len(values)}" if name != "condition" else "",
             ]
-            for name, values in rows.items()
+            for name, values in found.rows.items()
         ]
-        text += (
-            table(f"{shot.name}, exact depth: {leak:.2%} leaked", ["method", *_names(), "condition better (PSNR)"], lines) + "\n"
-        )
+        title = f"{shot.name}, exact depth: {found.leak:.2%} leaked"
+        text += table(title, ["method", *_names(), "condition better (PSNR)"], lines) + "\n"
+        suppressed.append([shot.name, *_removed(found.suppressed)])
+        calibrated[shot.name] = found.calibrated
         chosen = range(0, len(shot.path), max(1, len(shot.path) // 4))
-        sheet = [np.hstack([*(pictures[i] for pictures in frames.values()), shot.truth[i]]) for i in chosen]
+        sheet = [np.hstack([*(pictures[i] for pictures in found.frames.values()), shot.truth[i]]) for i in chosen]
         _save(out / f"conditioning-{shot.name}.png", sheet)
-    return text
+    return text + (_suppression(suppressed) + _calibration(calibrated) if folders else "")
+
+
+def _removed(counts: np.ndarray) -> list[str]:
+    leaks, removed, good, wrongly = counts
+    return [f"{leaks:.0f}", f"{removed / max(leaks, 1):.1%}", f"{good:.0f}", f"{wrongly / max(good, 1):.2%}"]
+
+
+def _suppression(lines: list[list]) -> str:
+    header = ["depth", "samples that leak", "of them removed", "good samples", "of them removed"]
+    return table("Suppression, samples of all levels", header, lines) + "\n"
+
+
+def _calibration(counts: dict[str, np.ndarray]) -> str:
+    """Per bin of confidence, the share of the pixels, and how many of these are right."""
+    lines = []
+    for row in range(BINS):
+        shares = [f"{x[row, 1] / max(x[row, 0], 1):.0%} of {x[row, 0] / x[:, 0].sum():.2%}" for x in counts.values()]
+        lines.append([f"{row / BINS:.1f}–{(row + 1) / BINS:.1f}", *shares])
+    return table("Within 8/255 of the truth, by confidence", ["confidence", *counts], lines) + "\n"
 
 
 def speed() -> str:

@@ -20,7 +20,7 @@ from engine.conditioning.lookup import intersect, line_of, rays_of, sample, sees
 from engine.conditioning.prepare import noise_of, prepare
 from engine.conditioning.source import SOLID
 from engine.conditioning.splat import EMPTY, halve, pack, project_source, splat, unpack
-from engine.conditioning.suppress import NEARER, leaked, quadrant_minima
+from engine.conditioning.suppress import NEARER, leaked, octant_minima
 from engine.conditioning.surface import solve
 from engine.records import View
 
@@ -85,37 +85,38 @@ def test_culling_blocks_loses_no_point():
 # --- suppression -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("radius", [1, 2, 3, 5])
-def test_quadrant_minima_against_loops(radius):
+@pytest.mark.parametrize("radius", [1, 2, 3, 5, 6])
+def test_octant_minima_against_loops(radius):
     depth = torch.rand(9, 11)
     depth[torch.rand(9, 11) < 0.3] = torch.inf
-    found = quadrant_minima(depth, radius)
+    found = octant_minima(depth, radius)
     for row in range(9):
         for column in range(11):
-            expected = [np.inf] * 4
+            expected = [np.inf] * 8
             for dy in range(-radius, radius + 1):
                 for dx in range(-radius, radius + 1):
                     if (dx, dy) == (0, 0) or not (0 <= row + dy < 9 and 0 <= column + dx < 11):
                         continue
-                    quadrant = [dx > 0 and dy >= 0, dx <= 0 and dy > 0, dx < 0 and dy <= 0, dx >= 0 and dy < 0].index(True)
-                    expected[quadrant] = min(expected[quadrant], float(depth[row + dy, column + dx]))
+                    octant = int(np.degrees(np.arctan2(dy, dx)) % 360 // 45)
+                    expected[octant] = min(expected[octant], float(depth[row + dy, column + dx]))
             assert found[:, row, column].tolist() == expected
 
 
 def test_background_between_the_samples_of_a_surface_is_rejected():
     depth = torch.full((33, 33), 2.0)
     depth[::4, ::4] = 1.0
-    bad = leaked(depth, torch.full_like(depth, 1.6 * 4))
+    bad = leaked(depth, torch.full_like(depth, 4.0))
     inner = (slice(6, 27), slice(6, 27))
     assert bad[inner][depth[inner] == 2].all()
     assert not bad[depth == 1].any()
 
 
-def test_a_slanted_surface_and_a_straight_edge_are_kept():
-    slanted = (1 + 0.06 * torch.arange(40.0)).expand(40, 40)
-    assert not leaked(slanted.contiguous(), torch.full((40, 40), 3.0)).any()
-    edge = torch.full((40, 40), 2.0)
-    edge[:, :20] = 2.0 * (1 - 2 * NEARER)
+@pytest.mark.parametrize("angle", range(0, 90, 15))
+def test_slanted_surfaces_and_straight_edges_are_kept(angle):
+    row, column = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    across = column * np.cos(np.radians(angle)) + row * np.sin(np.radians(angle))
+    assert not leaked(1 + 0.06 * across, torch.full((40, 40), 3.0)).any()
+    edge = torch.where(across < 20.2, 2.0 * (1 - 2 * NEARER), 2.0)
     assert not leaked(edge, torch.full((40, 40), 3.0)).any()
 
 

@@ -6,12 +6,26 @@ import numpy as np
 
 from ...compiled import inline, kernel
 from .. import surface as reference
-from ..suppress import NEARER, RADII, REACH
+from ..suppress import EMPTY, NEARER, RADII, REACH
 from .lookup import HALF, ZERO, F
 
 _INFINITY = F(np.inf)
 _NEARER, _REACH, _COVER = F(1 - NEARER), F(REACH), F(reference.COVER)
 _RADII = np.array(RADII, np.int64)
+
+
+def _octants() -> np.ndarray:
+    """(2, 8, R) int64 offsets, down and right, of the cells of the eight octants (see ``suppress.octant_minima``), nearest rings
+    first."""
+    rings = [(ring, aside) for ring in range(1, RADII[-1] + 1) for aside in range(ring)]
+    even = np.array([(aside, ring) for ring, aside in rings])
+    odd = np.array([(ring, aside + 1) for ring, aside in rings])
+    turn = np.array([[0, -1], [1, 0]])  # by a right angle, from right to down
+    turns = [np.linalg.matrix_power(turn, quarter) for quarter in range(4)]
+    return np.stack([octant @ quarter for quarter in turns for octant in (even, odd)]).transpose(2, 0, 1).copy()
+
+
+_DOWN, _RIGHT = _octants()
 
 
 @kernel
@@ -37,27 +51,30 @@ def _anything_nearer(depth, row, column, radius, limit):
 
 
 @inline
-def _in_range(depth, top, bottom, left, right, limit):
-    """1 when a cell of the rectangle (inclusive) is nearer than ``limit``."""
+def _occluded(depth, row, column, octant, cells, limit):
+    """Whether one of an octant's first cells, of which every ring adds as many as its number, is nearer than ``limit``."""
     height, width = depth.shape
-    for y in range(max(top, 0), min(bottom + 1, height)):
-        for x in range(max(left, 0), min(right + 1, width)):
-            if depth[y, x] < limit:
-                return 1
-    return 0
+    for cell in range(cells):
+        y, x = row + _DOWN[octant, cell], column + _RIGHT[octant, cell]
+        if 0 <= y < height and 0 <= x < width and depth[y, x] < limit:
+            return True
+    return False
 
 
 @inline
 def _surrounded(depth, row, column, radius, limit):
-    """Nearer cells stand in at least three of the four half-open quadrants."""
-    count = _in_range(depth, row, row + radius, column + 1, column + radius, limit)
-    count += _in_range(depth, row + 1, row + radius, column - radius, column, limit)
-    if count == 0:
-        return False
-    count += _in_range(depth, row - radius, row, column - radius, column - 1, limit)
-    if count == 1 or count == 3:
-        return count == 3
-    return count + _in_range(depth, row - radius, row - 1, column, column + radius, limit) >= 3
+    """No three octants beside each other are without nearer cells."""
+    cells = radius * (radius + 1) // 2
+    gap, first = 0, -1
+    for octant in range(8):
+        if _occluded(depth, row, column, octant, cells, limit):
+            first = gap if first < 0 else first
+            gap = 0
+        else:
+            gap += 1
+            if gap == EMPTY:
+                return False
+    return gap + first < EMPTY
 
 
 @kernel

@@ -194,9 +194,18 @@ def trace(scene: Scene, levels: int) -> Surface:
         _attempt(result, scene, a + np.flatnonzero(nearer), front)
 
     share(begin, n, PIECE)
-    if result.found.all() or not result.found.any():
-        result.t = np.where(result.found, result.t, filled)
+    if not result.found.any():
+        result.t = filled
         return result
+    if not result.found.all():
+        _try_behind(result, scene, filled, footprint)
+    _spread(result, scene)
+    _settle(result, scene)
+    return result
+
+
+def _try_behind(result: Surface, scene: Scene, filled: np.ndarray, footprint: float) -> None:
+    """See ``surface._try_behind``."""
     sure = np.where(result.found, result.t, ZERO).reshape(scene.shape)
     behind = maximum_around(sure, int(min(max(2.0, 1.5 * footprint), 16))).reshape(-1)
     smooth = fill_depth(sure, sure > 0).reshape(-1)
@@ -208,9 +217,16 @@ def trace(scene: Scene, levels: int) -> Surface:
         _attempt(result, scene, a + np.flatnonzero(~result.found[piece]), smooth)
         result.t[piece] = np.where(result.found[piece], result.t[piece], smooth[piece])
 
-    share(again, n, PIECE)
-    _settle(result, scene)
-    return result
+    share(again, len(smooth), PIECE)
+
+
+def _spread(result: Surface, scene: Scene) -> None:
+    """Surfaces grow over what was found behind them (see ``surface._spread``)."""
+    for _ in range(reference.STEPS):
+        t = np.where(result.found, result.t, F(np.inf)).reshape(scene.shape)
+        near = minimum_around(t, 1).reshape(-1)
+        index = np.flatnonzero(near < result.t * (ONE - _EDGE))
+        share(lambda a, b, index=index, near=near: _attempt(result, scene, index[a:b], near), len(index), PIECE)
 
 
 def _attempt(result: Surface, scene: Scene, index: np.ndarray, guess: np.ndarray) -> None:
