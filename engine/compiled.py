@@ -26,15 +26,21 @@ LANES = 16
 """Floats in the largest vector registers: arrays whose length is a multiple of it leave no rest to be done one by one."""
 
 
-def _cache_folder() -> str:
-    """Where compiled kernels are kept: beside the engine's libraries, else in the user's cache, never in the extension's folder.
+def source_hash(engine: Path) -> str:
+    """Of all that kernels are compiled from: this module, the kernels, and the modules beside them whose constants they hold.
 
-    numba notices a change of a kernel's own file only, not of the helpers it was inlined from; so the name holds a hash of all.
+    numba itself notices a change of a kernel's own file only.
     """
-    content = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(Path(__file__).parent.glob("*/kernels/*.py")):
-        content.update(path.read_bytes())
-    name = f"closeup-kernels-{content.hexdigest()[:16]}"
+    content = hashlib.sha256((engine / "compiled.py").read_bytes())
+    for folder in sorted(engine.glob("*/kernels")):
+        for path in sorted([*folder.parent.glob("*.py"), *folder.glob("*.py")]):
+            content.update(path.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def _cache_folder() -> str:
+    """Where machine code is kept: beside the engine's libraries, else in the user's cache, never in the extension's folder."""
+    name = f"closeup-kernels-{source_hash(Path(__file__).parent)}"
     home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     for base in (Path(sys.prefix) / "var", Path(home)):
         folder = base / name

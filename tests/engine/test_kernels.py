@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -263,3 +264,17 @@ def test_machine_code_is_never_kept_beside_the_source(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(blocked))  # an environment that cannot be written to
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "home"))
     assert Path(compiled._cache_folder()).parent == tmp_path / "home"
+
+
+@pytest.mark.parametrize(
+    "file", ["compiled.py", "conditioning/suppress.py", "conditioning/kernels/blend.py", "geometry/kernels/maps.py"]
+)
+def test_machine_code_is_not_that_of_other_sources(tmp_path, file):
+    """Kernels hold the constants of the modules beside them, which numba does not watch."""
+    engine = Path(
+        shutil.copytree(Path(compiled.__file__).parent, tmp_path / "engine", ignore=shutil.ignore_patterns("weights", "*.pyc"))
+    )
+    before = compiled.source_hash(engine)
+    with open(engine / file, "a") as stream:
+        stream.write("# other\n")
+    assert compiled.source_hash(engine) != before == compiled.source_hash(Path(compiled.__file__).parent)
