@@ -28,7 +28,7 @@ from .geometry import cameras, fusion, ply, stereo, trust
 from .geometry.models import learned_depth, semi_dense
 from .geometry.overlaps import Evidence
 from .job import Camera, Job, PathFrame
-from .memory import temporal
+from .memory import agreement, temporal
 from .memory.captured import remembering
 from .progress import EngineError, Progress, is_out_of_memory
 from .records import Condition, Geometry, Photo, PointCloud, View
@@ -348,6 +348,8 @@ def _make_frames(store, what, segment, warper, views, backend, progress, done) -
         if not target.exists():
             if number > 0 and not backend.steady:
                 frame = temporal.steadied(frame, condition, _shown(store, what, what.path[number - 1]))
+            if backend.inventive:
+                frame = agreement.agreeing(frame, condition, warper)
             artifacts.write_depth(store.path("depth", f"{item.frame:04d}.exr"), condition.depth)
             known = passes.of_frame(condition, _level(condition)) if what.output.format == "exr" else None
             artifacts.write_frame(target, frame, known)

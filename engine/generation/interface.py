@@ -21,11 +21,13 @@ from .model import box_mean
 
 class Backend(Protocol):
     """A generator of frames. ``name``: as in ``job.json``. ``version``: changes when the same job gives other frames. ``steady``:
-    neighbouring frames agree by themselves; where they do not, :mod:`engine.memory.temporal` ties them together."""
+    neighbouring frames agree by themselves; where they do not, :mod:`engine.memory.temporal` ties them together. ``inventive``:
+    frames hold what no photo showed; :mod:`engine.memory.agreement` holds them to what the photos did show."""
 
     name: str
     version: str
     steady: bool
+    inventive: bool
 
     def generate(self, conditions: Sequence[Condition], settings: GeneratorSettings, progress: Progress) -> list[np.ndarray]:
         """One (H, W, 3) float32 frame, sRGB-coded, 0..1, per condition, of the condition's size.
@@ -42,6 +44,7 @@ class NoneBackend:
     name = "none"
     version = "1"
     steady = True
+    inventive = False
 
     def generate(self, conditions: Sequence[Condition], settings: GeneratorSettings, progress: Progress) -> list[np.ndarray]:
         """See Backend; the settings change nothing here."""
@@ -63,8 +66,8 @@ def open_backend(name: str, device: torch.device) -> Backend:
     raise EngineError(f'There is no generator "{name}"; choose "embedded" or "none".', "backend")
 
 
-FULL_RESOLUTION_TRUST = 0.1
-"""Exponent of the confidence where a photo saw the pixel at full resolution: there the model has little to add."""
+FULL_RESOLUTION_TRUST = 0.35
+"""Exponent of the confidence where a photo saw the pixel at full resolution: there the model has little to add but doubt."""
 COARSE_TRUST = 0.6
 """Exponent of the confidence where it was seen coarser: even a doubtful photo knows the smooth colours better than the model."""
 COARSEST = 6

@@ -222,10 +222,7 @@ class BridgeUNet(nn.Module):
                 h = block(h, t)
         h = F.silu(self.norm(h))
         out = F.pixel_shuffle(self.last(h), PATCH).to(condition.dtype)
-        # What a photo saw at full resolution may be sharpened but not smoothed; at 1/n, smoothed in the measure of 1 - 1/n.
-        gains = out[:, 3:]
-        gains = torch.where(gains < 0, gains * (1 - condition[:, 4:5]), gains)
-        frame = rgb + out[:, :3] + (gains[:, :, None] * detail_bands(rgb)).sum(1)
+        frame = rgb + out[:, :3] + (out[:, 3:, None] * detail_bands(rgb)).sum(1)
         return frame + self.memory.correction(rgb, views, remembered, h)
 
 

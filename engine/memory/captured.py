@@ -39,11 +39,16 @@ def captured(warper: Warper, camera: Camera, depth: np.ndarray, most: int = MOST
 
     Nothing is said of sky and of what has no depth.
     """
-    sources = warper.sources
-    if len(sources) > most:
-        best = np.argsort(-warper.visible_contribution(camera), kind="stable")[:most]
-        sources = [sources[index] for index in sorted(best.tolist())]
-    return stacked(sources, camera, torch.from_numpy(np.ascontiguousarray(depth)).to(warper.device)).cpu().numpy()
+    known = torch.from_numpy(np.ascontiguousarray(depth)).to(warper.device)
+    return stacked(best_sources(warper, camera, most), camera, known).cpu().numpy()
+
+
+def best_sources(warper: Warper, camera: Camera, most: int = MOST) -> list[Source]:
+    """The at most ``most`` sources that show most of what ``camera`` sees, in their order."""
+    if len(warper.sources) <= most:
+        return warper.sources
+    best = np.argsort(-warper.visible_contribution(camera), kind="stable")[:most]
+    return [warper.sources[index] for index in sorted(best.tolist())]
 
 
 def stacked(sources: Sequence[Source], camera: Camera, depth: Tensor) -> Tensor:

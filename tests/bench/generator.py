@@ -16,14 +16,15 @@ from tables import METRICS, scores, table
 from engine.camera import resized
 from engine.conditioning import Warper
 from engine.generation import Backend, open_backend
-from engine.generation.samples import HELD_OUT, cloud_of, condition_of
+from engine.generation.samples import HELD_OUT, cloud_of
 from engine.generation.textures import bank
 from engine.generation.world import Sample, sample_move
 from engine.job import GeneratorSettings
+from engine.memory.agreement import agreeing
 from engine.memory.captured import remembering
 from engine.memory.temporal import Shown, seen_again, steadied
 from engine.progress import Progress
-from engine.records import Condition
+from engine.records import Condition, View
 
 CPU = torch.device("cpu")
 NUMBERS = (2, 3, 4, 6)
@@ -35,8 +36,9 @@ def run(out: Path, per_band: int = 6) -> str:
     backend = open_backend("embedded", CPU)
     settings, rows, sheet = GeneratorSettings(), {}, []
     for band, shot in scenes.synthetic("corrupted", per_band):
-        condition = condition_of(Sample(shot.views, shot.path[0], shot.truth[0], shot.depth[0], 0.0), CPU)
-        frame = backend.generate([condition], settings, Progress())[0]
+        warper = warper_of(shot.views)
+        condition = remembering(warper, shot.path[0])
+        frame = agreeing(backend.generate([condition], settings, Progress())[0], condition, warper)
         pair = [scores(picture, shot.truth[0]) for picture in (condition.rgb, frame)]
         rows.setdefault(band, []).append(pair)
         if len(rows[band]) == 1:
@@ -55,19 +57,25 @@ def run(out: Path, per_band: int = 6) -> str:
     return "\n".join([text, ablation(backend, 3 * per_band), flicker(backend, per_band)])
 
 
+def warper_of(views: list[View]) -> Warper:
+    """Of a scene's views and the cloud of their points."""
+    return Warper(views, CPU, cloud_of(views))
+
+
 def ablation(backend: Backend, count: int) -> str:
     """Results by number of photos, and with memory or guidance taken away, paired: of the same ``count`` scenes."""
     rows: dict[str, list] = {}
     for index, (first, *_) in enumerate(_moves(count, 1, NUMBERS[-1])):
         for number in NUMBERS:
-            condition = condition_of(replace(first, views=first.views[:number]), CPU)
+            warper = warper_of(first.views[:number])
+            condition = remembering(warper, first.camera)
             variants = {f"{number} photos": condition}
             if number == NUMBERS[-2]:
                 silent = (np.zeros_like(x) for x in (condition.global_rgb, condition.global_depth))
                 variants["without memory"] = replace(condition, captured=None)
                 variants["without guidance"] = replace(condition, **dict(zip(("global_rgb", "global_depth"), silent)))
             for name, variant in variants.items():
-                frame = backend.generate([variant], GeneratorSettings(seed=index), Progress())[0]
+                frame = agreeing(backend.generate([variant], GeneratorSettings(seed=index), Progress())[0], variant, warper)
                 rows.setdefault(name, []).append([scores(x, first.truth) for x in (np.clip(variant.rgb, 0, 1), frame)])
     lines = []
     for name, pairs in rows.items():
@@ -80,12 +88,13 @@ def flicker(backend: Backend, count: int, frames: int = 8) -> str:
     """How much neighbouring frames of ``count`` slow moves differ where the truth shows the same surface, and their error."""
     rows: dict[str, list] = {}
     for move in _moves(count, frames):
-        warper = Warper(move[0].views, CPU, cloud_of(move[0].views))
+        warper = warper_of(move[0].views)
         conditions = [remembering(warper, shot.camera) for shot in move]
         singles = backend.generate(conditions, GeneratorSettings(), Progress())
-        tied = singles[:1]
+        tied = [agreeing(singles[0], conditions[0], warper)]
         for before, condition, frame in zip(conditions, conditions[1:], singles[1:]):
-            tied.append(steadied(frame, condition, Shown(before.camera, tied[-1], before.depth)))
+            frame = steadied(frame, condition, Shown(before.camera, tied[-1], before.depth))
+            tied.append(agreeing(frame, condition, warper))
         sequences = {"truth": [shot.truth for shot in move], "condition": [np.clip(c.rgb, 0, 1) for c in conditions]}
         for name, pictures in {**sequences, "frames by themselves": singles, "frames": tied}.items():
             error = np.mean([scores(*pair) for pair in zip(pictures[1:], sequences["truth"][1:])], 0)

@@ -105,7 +105,7 @@ def test_sure_pixels_are_put_back_and_detail_in_holes_is_left_alone():
 @pytest.mark.parametrize(
     ("level", "confidence", "share"),
     [
-        (1, 0.5**10, 0.5),
+        (1, 0.5 ** (1 / 0.35), 0.5),
         (1, 1.0, 1.0),
         (2, 0.5 ** (1 / 0.6), 0.5),
         (2, 1.0, 1.0),

@@ -53,7 +53,7 @@ def test_training_lowers_the_loss(tmp_path, shards):
     def loss():
         with torch.no_grad():
             *inputs, truth = batch
-            return train.reconstruction_loss(trainer.net(inputs[0][:, :3], torch.ones(8), *inputs), truth).item()
+            return train.reconstruction_loss(trainer.net(inputs[0][:, :3], torch.ones(8), *inputs), truth).mean().item()
 
     before = loss()
     for step in range(40):
@@ -67,6 +67,21 @@ def test_the_structural_loss_forgives_nothing_but_equality():
     assert train.haar_similarity(truth, truth).item() == pytest.approx(1)
     assert train.haar_similarity(blurred, truth) < train.haar_similarity(0.5 * (blurred + truth), truth) < 0.99
     assert train.reconstruction_loss(truth, truth) < 2e-3 < train.reconstruction_loss(blurred, truth)
+
+
+def test_a_sample_counts_by_what_factor_it_gets_better():
+    generator = torch.Generator().manual_seed(0)
+    truth, noise = torch.rand(2, 2, 3, 48, 48, generator=generator) * 0.5 + 0.25
+    errors = (noise - 0.5) * torch.tensor([1.0, 0.1]).reshape(2, 1, 1, 1)  # what is lost, and what is nearly right
+
+    def gain(loss, which):
+        better = errors.clone()
+        better[which] *= 0.5
+        return (loss(truth + errors, truth) - loss(truth + better, truth)).item()
+
+    assert 0.4 < gain(train.objective, 0) / gain(train.objective, 1) < 2.5
+    plain = [gain(lambda a, b: train.reconstruction_loss(a, b).mean(), which) for which in (0, 1)]
+    assert plain[0] > 4 * plain[1]
 
 
 def test_training_goes_on_exactly_where_it_stopped(tmp_path, shards):
