@@ -14,7 +14,7 @@ from engine.conditioning import Warper
 from engine.device import pick
 from engine.generation import open_backend
 from engine.job import Camera
-from engine.memory.captured import remembering
+from engine.memory import remembering
 from engine.progress import Progress
 from engine.records import View
 

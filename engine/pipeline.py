@@ -29,7 +29,6 @@ from .geometry.models import learned_depth, semi_dense
 from .geometry.overlaps import Evidence
 from .job import Camera, Job, PathFrame
 from .memory import agreement, temporal
-from .memory.captured import remembering
 from .progress import EngineError, Progress, is_out_of_memory
 from .records import Condition, Geometry, Photo, PointCloud, View
 
@@ -337,7 +336,7 @@ def _make_frames(store, what, segment, warper, views, backend, progress, done) -
     """Condition frames, then generated frames, each stored as soon as it stands."""
     conditions = []
     for index, item in enumerate(segment):
-        condition = remembering(warper, item.camera)
+        condition = memory.remembering(warper, item.camera)
         condition.references = views
         _store_condition(store, item, condition)
         conditions.append(condition)

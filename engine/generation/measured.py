@@ -14,7 +14,7 @@ from ..camera import unproject, world_from_camera
 from ..conditioning import Warper
 from ..geometry import fusion, rooms, stereo, trust
 from ..job import Camera
-from ..memory.captured import remembering
+from ..memory import remembering
 from ..progress import Progress
 from ..records import Condition, Photo
 from .textures import Bank

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..camera import unproject
 from ..conditioning import Warper
-from ..memory.captured import remembering
+from ..memory import remembering
 from ..records import CAPTURED, Condition, PointCloud, View
 from .measured import measured
 from .model import network_inputs

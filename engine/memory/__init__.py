@@ -8,12 +8,15 @@ so the segments to come show the same thing there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from ..conditioning import Warper
 from ..job import Camera, PathFrame
-from ..records import View
+from ..records import Condition, View
+from . import captured
+from .agreement import agreeing
 
 MAX_REFERENCES = 8
 """Captured views that one segment is made from."""
@@ -41,6 +44,14 @@ def retrieve(warper: Warper, cameras: Sequence[Camera], most: int = MAX_REFERENC
     for index in sorted({0, len(cameras) // 2, len(cameras) - 1}):
         contribution += warper.visible_contribution(cameras[index])
     return sorted(np.argsort(-contribution, kind="stable")[:most].tolist())
+
+
+def remembering(warper: Warper, camera: Camera) -> Condition:
+    """``warper.condition(camera)``, held to the photos' own pixels; it can be asked what the captured views say at its pixels."""
+    condition = warper.condition(camera)
+    condition.rgb = agreeing(condition.rgb, condition, warper)
+    condition.captured = partial(captured.captured, warper, camera, condition.depth)
+    return condition
 
 
 def generated_view(name: str, camera: Camera, frame: np.ndarray, depth: np.ndarray, holes: np.ndarray) -> View | None:

@@ -1,9 +1,10 @@
-"""A finished frame agrees with the photos: the pixels of each, simulated from the frame, are the photo's own.
+"""A frame agrees with the photos: the pixels of each, simulated from the frame, are the photo's own.
 
 A photo's pixel is the mean of what its footprint covers. The condition is made of such means, drawn out smoothly; the detail that
 a generator adds need not leave them as they were, and where several photos see a surface, each at places of its own, together
 they tell more than any one. Here the difference between each photo and what it would have shown of the frame goes back into the
-frame (iterative back-projection: Irani and Peleg 1991), a few times, in the measure in which the surface is sure.
+frame (iterative back-projection: Irani and Peleg 1991), a few times, in the measure in which the surface is sure. It is done to
+condition frames, which it sharpens, and again to finished ones.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ frame's surface by itself, so that several photos together can show more than ea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -18,19 +17,12 @@ from ..conditioning.blend import sample, sight
 from ..conditioning.lookup import line_of, rays_of
 from ..conditioning.source import Source
 from ..job import Camera
-from ..records import CAPTURED, Condition
+from ..records import CAPTURED
 
 MOST = 4
 """Captured views that one frame reads: as many as in training, and what two cores have time for."""
 PIECE = 1 << 18
 """Pixels that are looked up at a time."""
-
-
-def remembering(warper: Warper, camera: Camera) -> Condition:
-    """``warper.condition(camera)`` that can be asked what the captured views say at the frame's pixels."""
-    condition = warper.condition(camera)
-    condition.captured = partial(captured, warper, camera, condition.depth)
-    return condition
 
 
 @torch.no_grad()

@@ -20,8 +20,8 @@ from engine.generation.samples import HELD_OUT, cloud_of
 from engine.generation.textures import bank
 from engine.generation.world import Sample, sample_move
 from engine.job import GeneratorSettings
+from engine.memory import remembering
 from engine.memory.agreement import agreeing
-from engine.memory.captured import remembering
 from engine.memory.temporal import Shown, seen_again, steadied
 from engine.progress import Progress
 from engine.records import Condition, View
