@@ -34,7 +34,7 @@ from .model import MULTIPLE, BridgeUNet, bridge_start
 from .samples import CHANNELS, Samples, fill, unpack
 
 ROLLOUT_TIMES = (0.75, 0.5, 0.25)
-ERROR_SHARE = 0.15
+ERROR_SHARE = 0.3
 """Weight of the squared error's logarithm in the objective, beside that of the loss's."""
 
 
