@@ -17,9 +17,8 @@ from ..job import Camera, PathFrame
 from ..records import Condition, View
 from . import captured
 from .agreement import agreeing
+from .captured import retrieve as retrieve
 
-MAX_REFERENCES = 8
-"""Captured views that one segment is made from."""
 MAX_REMEMBERED = 4
 """Generated views that are carried along; older ones are forgotten."""
 GENERATED_CONFIDENCE = 0.15
@@ -30,20 +29,6 @@ def segments(path: Sequence[PathFrame], length: int) -> Iterator[Sequence[PathFr
     """The path in order, in pieces of at most ``length`` frames."""
     for start in range(0, len(path), length):
         yield path[start : start + length]
-
-
-def retrieve(warper: Warper, cameras: Sequence[Camera], most: int = MAX_REFERENCES) -> list[int]:
-    """The at most ``most`` sources of ``warper`` that contribute most visible pixels to ``cameras``, in their original order.
-
-    Visible means: measured in an index render with an occlusion test, at the segment's first, middle and last camera.
-    """
-    count = len(warper.sources)
-    if count <= most:
-        return list(range(count))
-    contribution = np.zeros(count)
-    for index in sorted({0, len(cameras) // 2, len(cameras) - 1}):
-        contribution += warper.visible_contribution(cameras[index])
-    return sorted(np.argsort(-contribution, kind="stable")[:most].tolist())
 
 
 def remembering(warper: Warper, camera: Camera) -> Condition:

@@ -19,6 +19,8 @@ from ..conditioning.source import Source
 from ..job import Camera
 from ..records import CAPTURED
 
+MAX_REFERENCES = 8
+"""Captured views that one segment is made from."""
 MOST = 4
 """Captured views that one frame reads: as many as in training, and what two cores have time for."""
 PIECE = 1 << 18
@@ -37,10 +39,21 @@ def captured(warper: Warper, camera: Camera, depth: np.ndarray, most: int = MOST
 
 def best_sources(warper: Warper, camera: Camera, most: int = MOST) -> list[Source]:
     """The at most ``most`` sources that show most of what ``camera`` sees, in their order."""
-    if len(warper.sources) <= most:
-        return warper.sources
-    best = np.argsort(-warper.visible_contribution(camera), kind="stable")[:most]
-    return [warper.sources[index] for index in sorted(best.tolist())]
+    return [warper.sources[index] for index in retrieve(warper, [camera], most)]
+
+
+def retrieve(warper: Warper, cameras: Sequence[Camera], most: int = MAX_REFERENCES) -> list[int]:
+    """The at most ``most`` sources of ``warper`` that contribute most visible pixels to ``cameras``, in their original order.
+
+    Visible means: measured in an index render with an occlusion test, at the segment's first, middle and last camera.
+    """
+    count = len(warper.sources)
+    if count <= most:
+        return list(range(count))
+    contribution = np.zeros(count)
+    for index in sorted({0, len(cameras) // 2, len(cameras) - 1}):
+        contribution += warper.visible_contribution(cameras[index])
+    return sorted(np.argsort(-contribution, kind="stable")[:most].tolist())
 
 
 def stacked(sources: Sequence[Source], camera: Camera, depth: Tensor) -> Tensor:
