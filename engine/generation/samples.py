@@ -61,7 +61,12 @@ def unpack(batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def condition_of(sample: Sample, device: torch.device) -> Condition:
     """What our conditioning makes of a sample's photos."""
-    return remembering(Warper(sample.views, device, cloud_of(sample.views)), sample.camera)
+    return remembering(warper_of(sample.views, device), sample.camera)
+
+
+def warper_of(views: list[View], device: torch.device) -> Warper:
+    """Of a scene's views and the cloud of their points."""
+    return Warper(views, device, cloud_of(views))
 
 
 def cloud_of(views: Sequence[View], least: float = 0.4) -> PointCloud:

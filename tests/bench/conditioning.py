@@ -22,7 +22,7 @@ sys.path.append(str(ROOT / "tests" / "engine"))
 import synthetic  # noqa: E402
 
 from engine.conditioning import Warper, baselines  # noqa: E402
-from engine.generation.samples import cloud_of  # noqa: E402
+from engine.generation.samples import warper_of  # noqa: E402
 from engine.job import Camera  # noqa: E402
 from engine.records import View  # noqa: E402
 
@@ -58,7 +58,7 @@ class Found:
 
 def compare(shot: scenes.Shot, tsdf_python: str | None) -> Found:
     """Every method on one shot."""
-    warper = Warper(shot.views, CPU, cloud_of(shot.views))
+    warper = warper_of(shot.views, CPU)
     conditions = [warper.condition(camera) for camera in shot.path]
     frames = {**others(shot, tsdf_python), "condition": [condition.rgb for condition in conditions]}
     return Found(

@@ -14,9 +14,8 @@ from PIL import Image
 from tables import METRICS, scores, table
 
 from engine.camera import resized
-from engine.conditioning import Warper
 from engine.generation import Backend, open_backend
-from engine.generation.samples import HELD_OUT, cloud_of
+from engine.generation.samples import HELD_OUT, warper_of
 from engine.generation.textures import bank
 from engine.generation.world import Sample, sample_move
 from engine.job import GeneratorSettings
@@ -24,7 +23,7 @@ from engine.memory import remembering
 from engine.memory.agreement import agreeing
 from engine.memory.temporal import Shown, seen_again, steadied
 from engine.progress import Progress
-from engine.records import Condition, View
+from engine.records import Condition
 
 CPU = torch.device("cpu")
 NUMBERS = (2, 3, 4, 6)
@@ -36,7 +35,7 @@ def run(out: Path, per_band: int = 6) -> str:
     backend = open_backend("embedded", CPU)
     settings, rows, sheet = GeneratorSettings(), {}, []
     for band, shot in scenes.synthetic("corrupted", per_band):
-        warper = warper_of(shot.views)
+        warper = warper_of(shot.views, CPU)
         condition = remembering(warper, shot.path[0])
         frame = agreeing(backend.generate([condition], settings, Progress())[0], condition, warper)
         pair = [scores(picture, shot.truth[0]) for picture in (condition.rgb, frame)]
@@ -57,17 +56,12 @@ def run(out: Path, per_band: int = 6) -> str:
     return "\n".join([text, ablation(backend, 3 * per_band), flicker(backend, per_band)])
 
 
-def warper_of(views: list[View]) -> Warper:
-    """Of a scene's views and the cloud of their points."""
-    return Warper(views, CPU, cloud_of(views))
-
-
 def ablation(backend: Backend, count: int) -> str:
     """Results by number of photos, and with memory or guidance taken away, paired: of the same ``count`` scenes."""
     rows: dict[str, list] = {}
     for index, (first, *_) in enumerate(_moves(count, 1, NUMBERS[-1])):
         for number in NUMBERS:
-            warper = warper_of(first.views[:number])
+            warper = warper_of(first.views[:number], CPU)
             condition = remembering(warper, first.camera)
             variants = {f"{number} photos": condition}
             if number == NUMBERS[-2]:
@@ -88,7 +82,7 @@ def flicker(backend: Backend, count: int, frames: int = 8) -> str:
     """How much neighbouring frames of ``count`` slow moves differ where the truth shows the same surface, and their error."""
     rows: dict[str, list] = {}
     for move in _moves(count, frames):
-        warper = warper_of(move[0].views)
+        warper = warper_of(move[0].views, CPU)
         conditions = [remembering(warper, shot.camera) for shot in move]
         singles = backend.generate(conditions, GeneratorSettings(), Progress())
         tied = [agreeing(singles[0], conditions[0], warper)]
