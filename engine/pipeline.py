@@ -32,8 +32,10 @@ from .memory import agreement, temporal
 from .progress import EngineError, Progress, is_out_of_memory
 from .records import Condition, Geometry, Photo, PointCloud, View
 
-SEGMENT = 8
+SEGMENT = 12
 """Frames that are generated together, between two updates of the memory."""
+AHEAD = 2
+"""Frames beyond a segment that are made as well, so that its last ones are tied to what follows, too."""
 
 PROVENANCE_PALETTE = bytes((200, 60, 160, 40, 150, 70, 150, 190, 60, 230, 200, 60, 240, 150, 50, 220, 90, 50, 170, 60, 40))
 """Colours of provenance/NNNN.png: 0 generated (magenta), 1 photo at full resolution (green), then ever coarser levels."""
@@ -306,47 +308,50 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
     geometry = load_geometry(store.root)
     warper = Warper(geometry.views, device, geometry.cloud, what.conditioning.levels)
     remembered: list[View] = []
-    done = 0
-    for segment in memory.segments(what.path, SEGMENT):
-        if not all(_is_stored(store, what, item) for item in segment):
-            chosen = memory.retrieve(warper, [item.camera for item in segment])
+    for segment in memory.segments(range(len(what.path)), SEGMENT):
+        items = what.path[segment.start : segment.stop]
+        if not all(_is_stored(store, what, item) for item in items):
+            chosen = memory.retrieve(warper, [item.camera for item in items])
             views = [geometry.views[index] for index in chosen] + remembered
-            _make_segment(store, what, segment, warper.choose(chosen, remembered), views, backend, progress, done)
-        done += len(segment)
-        progress.step(done, len(what.path))
-        remembered = memory.remember(remembered, _stored_view(store, what, segment[-1]))
+            _make_segment(store, what, segment, warper.choose(chosen, remembered), views, backend, progress)
+        progress.step(segment.stop, len(what.path))
+        remembered = memory.remember(remembered, _stored_view(store, what, items[-1]))
     store.finish("frames", key, progress)
 
 
-def _make_segment(store, what, segment, warper, views, backend, progress, done) -> None:
+def _make_segment(store, what, segment: range, warper, views, backend, progress) -> None:
     """The segment's frames at once; where the memory is too small for that, one half of them after the other."""
     try:
-        return _make_frames(store, what, segment, warper, views, backend, progress, done)
+        return _make_frames(store, what, segment, warper, views, backend, progress)
     except (RuntimeError, MemoryError, EngineError) as error:
         if len(segment) == 1 or not is_out_of_memory(error):
             raise
     progress.warn(f"The memory is too small for {len(segment)} frames at once; fewer are made at a time.")
     half = len(segment) // 2
-    for part, before in ((segment[:half], done), (segment[half:], done + half)):
-        _make_segment(store, what, part, warper, views, backend, progress, before)
+    for part in (segment[:half], segment[half:]):
+        _make_segment(store, what, part, warper, views, backend, progress)
     return None
 
 
-def _make_frames(store, what, segment, warper, views, backend, progress, done) -> None:
+def _make_frames(store, what, segment: range, warper, views, backend, progress) -> None:
     """Condition frames, then generated frames, each stored as soon as it stands."""
+    ahead = 0 if backend.steady else AHEAD
     conditions = []
-    for index, item in enumerate(segment):
+    for item in what.path[segment.start : segment.stop + ahead]:
         condition = memory.remembering(warper, item.camera)
         condition.references = views
-        _store_condition(store, item, condition)
         conditions.append(condition)
-        progress.step(done + 0.5 * (index + 1), len(what.path))
+        progress.step(segment.start + 0.5 * min(len(conditions), len(segment)), len(what.path))
+    items = what.path[segment.start : segment.stop]
+    for item, condition in zip(items, conditions):
+        _store_condition(store, item, condition)
     frames = backend.generate(conditions, what.generator, progress)
-    for number, (item, condition, frame) in enumerate(zip(segment, conditions, frames), done):
+    if not backend.steady:
+        before = _shown(store, what, what.path[segment.start - 1]) if segment.start else None
+        frames = temporal.steadied(frames, conditions, before)
+    for item, condition, frame in zip(items, conditions, frames):
         target = _frame_path(store, what, item)
         if not target.exists():
-            if number > 0 and not backend.steady:
-                frame = temporal.steadied(frame, condition, _shown(store, what, what.path[number - 1]))
             if backend.inventive:
                 frame = agreement.agreeing(frame, condition, warper)
             artifacts.write_depth(store.path("depth", f"{item.frame:04d}.exr"), condition.depth)
@@ -382,7 +387,7 @@ def _is_stored(store: JobFolder, what: Job, item: PathFrame) -> bool:
 def _shown(store: JobFolder, what: Job, item: PathFrame) -> temporal.Shown:
     """A finished frame, read from its files, as a resumed run does."""
     depth = artifacts.read_depth(store.path("depth", f"{item.frame:04d}.exr"))
-    return temporal.Shown(item.camera, artifacts.read_frame(_frame_path(store, what, item)), depth)
+    return temporal.Shown(item.camera, artifacts.read_frame(_frame_path(store, what, item)), depth, temporal.SETTLED)
 
 
 def _stored_view(store: JobFolder, what: Job, item: PathFrame) -> View | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,6 +54,15 @@ def background_weight(depth: Tensor, known: Tensor, sky: Tensor | None = None) -
     if sky is not None and bool(sky.any()) and bool(known.any()):
         weight = torch.where(_around(sky.float()) > 0, weight * (depth / depth.max()) ** 2, weight)
     return torch.where(known, weight.clamp(1e-4, 1), torch.zeros_like(weight))
+
+
+def open_to(holes: np.ndarray, sky: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the holes (H, W) that open onto the ``sky`` (H, W); one that surfaces enclose shows a surface."""
+    count, labels = cv2.connectedComponents(holes.astype(np.uint8), connectivity=4)
+    beside = cv2.dilate(sky.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    reached = np.zeros(count, bool)
+    reached[labels[beside & holes]] = True
+    return reached[labels]
 
 
 def _around(image: Tensor) -> Tensor:

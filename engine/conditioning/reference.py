@@ -12,7 +12,7 @@ from ..job import Camera
 from .blend import DOUBT, Reading, level_of, read
 from .cleaning import drop_speckles, smooth, without_specks
 from .cloud import Cloud, project_cloud
-from .fill import background_weight, fill_depth, push_pull
+from .fill import background_weight, fill_depth, open_to, push_pull
 from .lookup import Rays, rays_of, votes
 from .sky import sky_layer
 from .source import Source
@@ -100,7 +100,8 @@ def _paint_holes(out: dict, shape: tuple[int, int]) -> None:
     open_sky = torch.zeros_like(hole)
     weight = background_weight(depth, solid, sky)
     if bool(sky.any()):
-        open_sky = hole & (push_pull(sky.float()[None], weight + sky.float())[0] > 0.5)
+        reached = torch.from_numpy(open_to(hole.cpu().numpy(), sky.cpu().numpy())).to(hole.device)
+        open_sky = reached & (push_pull(sky.float()[None], weight + sky.float())[0] > 0.5)
         out["rgb"][open_sky.reshape(-1)] = push_pull(rgb, sky.float())[:, open_sky].T
         out["depth"][open_sky.reshape(-1)] = torch.inf
     hole = hole & ~open_sky

@@ -20,6 +20,10 @@ WARM = 0.2
 """Red may exceed blue by so much in a sky; a wall or a table at sunset's colours is likelier a wall or a table."""
 ALIKE = 0.06
 """Greatest median difference of colour between photos in the same direction at infinity."""
+POCKETS = 0.06
+"""Distance, share of the photo's longer side, within which sky shows again between leaves or rails."""
+SPREAD, NOISE = 2.0, 0.02
+"""A pocket's colours lie within so many standard deviations of the sky around it, and this, in every channel."""
 
 
 def find(frame: Frame, partners: list[Frame], evident: torch.Tensor) -> np.ndarray:
@@ -51,7 +55,26 @@ def find(frame: Frame, partners: list[Frame], evident: torch.Tensor) -> np.ndarr
         if red - blue > WARM or gray[region].mean() + frame.mean < DARK:
             continue
         found |= _grown(region, image)
+    for _ in range(2):  # what lies deeper in a crown is found from its outer pockets
+        found |= _pockets(found, image, support)
     return found
+
+
+def _pockets(found: np.ndarray, image: np.ndarray, evident: np.ndarray) -> np.ndarray:
+    """(H, W) bool: regions near the sky ``found`` that have its colours and little evidence of a depth, cut off by what stands
+    before it. image: (H, W, 3). evident: as in :func:`find`."""
+    inner = cv2.erode(found.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(np.float32)
+    if not inner.any():
+        return np.zeros_like(found)
+    side = 2 * int(POCKETS * max(found.shape)) + 1
+    share = cv2.blur(inner, (side, side))[..., None]
+    mean, square = (cv2.blur(x * inner[..., None], (side, side)) / np.maximum(share, 1e-6) for x in (image, image * image))
+    spread = SPREAD * np.sqrt(np.maximum(square - mean * mean, 0)) + NOISE
+    alike = ((np.abs(image - mean) < spread) & (share > 1e-3)).all(-1) & ~found
+    alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    count, labels = cv2.connectedComponents(alike, connectivity=4)
+    doubted = np.bincount(labels.ravel(), evident.ravel(), count) / np.bincount(labels.ravel(), minlength=count)
+    return (labels > 0) & (doubted <= 0.4)[labels]
 
 
 def _differences(frame: Frame, partners: list[Frame]) -> tuple[np.ndarray, np.ndarray]:

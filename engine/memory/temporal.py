@@ -1,11 +1,14 @@
-"""Neighbouring frames agree: what a frame shows again is held to what the frame before it showed there.
+"""Neighbouring frames agree: what a frame shows is held to what the frames before and after it show there.
 
-The generator makes each frame by itself, so its detail is drawn anew in every one. Here the finished frame before is carried
-along the surface into the new one and mixed in: a running mean, which also errs less than each of the frames it is made of.
+The generator makes each frame by itself, so its detail is drawn anew in every one. Here finished frames are carried along the
+surface into their neighbours and mixed in. Two running means, one along the path and one back, meet in every frame
+(a forward-backward smoother): its mean then is of many frames, which errs less than each of them, and a frame that saw the
+surface from nearer by tells one that saw it from farther away, whichever comes first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,27 +18,31 @@ from ..camera import camera_from_world, pixel_rays, world_from_camera
 from ..job import Camera
 from ..records import Condition
 
-SHARE = 0.7
-"""What the frame before contributes at most: about three frames are averaged. More steadies more, and blurs what comes nearer."""
+KEPT = 0.9
+"""What a running mean counts of itself in the next frame."""
+SETTLED = 1 / (1 - KEPT)
+"""How many frames' mean it becomes where the surface stays in sight."""
 ALIKE = 0.1
 """Colours, blurred over 3×3 pixels, that differ by this much are taken for different things."""
 SAME_DEPTH = 0.02
 """Relative difference of depth within which both frames show the same surface."""
-SAME_SCALE = 0.15
-"""A surface that has grown or shrunk by this ratio between two frames was seen too coarsely, or too finely, to be mixed."""
+GROWN, SHRUNK = 0.1, 0.5
+"""A surface that has grown, or shrunk, by this ratio (its logarithm) since another frame was seen too coarsely there, or too
+finely, to be mixed. Coarser pictures blur; finer ones know better."""
 
 
 @dataclass
 class Shown:
-    """A finished frame (H, W, 3), sRGB-coded, with its z-depth (H, W) and camera."""
+    """A frame (H, W, 3), sRGB-coded, with its z-depth (H, W) and camera. weight: of how many frames' mean it is, or (H, W)."""
 
     camera: Camera
     frame: np.ndarray
     depth: np.ndarray
+    weight: np.ndarray | float = 1.0
 
 
 def seen_again(shown: Shown, camera: Camera, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``shown`` from another camera with z-depth (H, W): its colours (H, W, 3), bicubic, and how far to rely on them (H, W) 0..1.
+    """``shown`` from another camera with z-depth (H, W): its colours (H, W, C), bicubic, and how far to rely on them (H, W) 0..1.
 
     That is 0 where it shows another surface, none or the sky, and less the more the surface's scale changes.
     """
@@ -53,19 +60,41 @@ def seen_again(shown: Shown, camera: Camera, depth: np.ndarray) -> tuple[np.ndar
     met = cv2.remap(np.where(np.isfinite(shown.depth), shown.depth, 0).astype(np.float32), u, v, cv2.INTER_NEAREST)
     known &= np.abs(met - z) < SAME_DEPTH * z
     growth = np.log((camera.fx / np.where(known, depth, 1)) / (shown.camera.fx / z))
-    return colours, np.where(known, np.exp(-((growth / SAME_SCALE) ** 2)), 0).astype(np.float32)
+    return colours, np.where(known, np.exp(-((growth / np.where(growth > 0, GROWN, SHRUNK)) ** 2)), 0).astype(np.float32)
 
 
-def steadied(frame: np.ndarray, condition: Condition, before: Shown | None) -> np.ndarray:
-    """The frame (H, W, 3) of ``condition`` tied to the one shown ``before`` it; float32, 0..1. As it is where there is none.
+def steadied(frames: Sequence[np.ndarray], conditions: Sequence[Condition], before: Shown | None) -> list[np.ndarray]:
+    """The frames (H, W, 3) of consecutive ``conditions``, tied to each other and to the one ``before`` them; float32, 0..1.
 
     What a photo saw at full resolution is left alone in the measure of its confidence.
     """
-    if before is None:
-        return frame
-    colours, share = seen_again(before, condition.camera, condition.depth)
-    away = colours - frame
-    unlike = np.abs(cv2.blur(away, (3, 3))).max(-1)
+    back = list(_carried(frames[::-1], conditions[::-1], None))[::-1]
+    tied = []
+    for frame, sides in zip(frames, zip(_carried(frames, conditions, before), back)):
+        total = 1 + sum(weight for _, weight in sides)
+        tied.append(np.clip((frame + sum(weight * colours for colours, weight in sides)) / total, 0, 1))
+    return tied
+
+
+def _carried(
+    frames: Sequence[np.ndarray], conditions: Sequence[Condition], before: Shown | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each frame the mean of those before it, as it shows them: colours (H, W, 3), and how many they are worth (H, W, 1)."""
+    for frame, condition in zip(frames, conditions):
+        colours, weight = frame, np.zeros((*frame.shape[:2], 1), np.float32)
+        if before is not None:
+            colours, weight = _told(frame, condition, before)
+        yield colours, weight
+        mean = (frame + weight * colours) / (1 + weight)
+        before = Shown(condition.camera, mean, condition.depth, 1 + weight[..., 0])
+
+
+def _told(frame: np.ndarray, condition: Condition, before: Shown) -> tuple[np.ndarray, np.ndarray]:
+    """What ``before`` says of a frame: see :func:`_carried`."""
+    counted = np.dstack([before.frame, np.broadcast_to(np.float32(before.weight), before.frame.shape[:2])])
+    seen, share = seen_again(Shown(before.camera, counted, before.depth), condition.camera, condition.depth)
+    colours, count = seen[..., :3], seen[..., 3]
+    unlike = np.abs(cv2.blur(colours - frame, (3, 3))).max(-1)
     sure = np.where(condition.level == 1, np.clip(condition.confidence, 0, 1), 0)
-    share = SHARE * share * np.exp(-((unlike / ALIKE) ** 2)) * (1 - sure)
-    return np.clip(frame + share[..., None] * away, 0, 1).astype(np.float32)
+    weight = KEPT * count.clip(0) * share * np.exp(-((unlike / ALIKE) ** 2)) * (1 - sure)
+    return colours, weight.astype(np.float32)[..., None]

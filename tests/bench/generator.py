@@ -85,10 +85,7 @@ def flicker(backend: Backend, count: int, frames: int = 8) -> str:
         warper = warper_of(move[0].views, CPU)
         conditions = [remembering(warper, shot.camera) for shot in move]
         singles = backend.generate(conditions, GeneratorSettings(), Progress())
-        tied = [agreeing(singles[0], conditions[0], warper)]
-        for before, condition, frame in zip(conditions, conditions[1:], singles[1:]):
-            frame = steadied(frame, condition, Shown(before.camera, tied[-1], before.depth))
-            tied.append(agreeing(frame, condition, warper))
+        tied = [agreeing(frame, c, warper) for frame, c in zip(steadied(singles, conditions, None), conditions)]
         sequences = {"truth": [shot.truth for shot in move], "condition": [np.clip(c.rgb, 0, 1) for c in conditions]}
         for name, pictures in {**sequences, "frames by themselves": singles, "frames": tied}.items():
             error = np.mean([scores(*pair) for pair in zip(pictures[1:], sequences["truth"][1:])], 0)

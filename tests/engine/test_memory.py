@@ -191,15 +191,13 @@ def test_noise_of_single_frames_is_averaged_away():
     cameras, seen = moving(8)
     rng = np.random.default_rng(0)
     noisy = [np.clip(picture + rng.normal(0, 0.08, picture.shape), 0, 1).astype(np.float32) for picture, _ in seen]
-    frames = [noisy[0]]
-    for index in range(1, 8):
-        before = temporal.Shown(cameras[index - 1], frames[-1], seen[index - 1][1])
-        frames.append(temporal.steadied(noisy[index], still(cameras[index], seen[index][1]), before))
+    frames = temporal.steadied(noisy, [still(camera, depth) for camera, (_, depth) in zip(cameras, seen)], None)
 
-    def error(frame):
-        return np.abs(frame - seen[7][0]).mean()
+    def error(pictures, index):
+        return np.abs(pictures[index] - seen[index][0]).mean()
 
-    assert error(frames[7]) < 0.6 * error(noisy[7])
+    assert all(error(frames, index) < 0.6 * error(noisy, index) for index in range(8))
+    assert error(frames, 4) < min(error(frames, 0), error(frames, 7)), "in the middle more frames are known"
     before = [temporal.Shown(cameras[6], pictures[6], seen[6][1]) for pictures in (noisy, frames)]
     flicker = []
     for shown, frame in zip(before, (noisy[7], frames[7])):
@@ -214,12 +212,40 @@ def test_noise_of_single_frames_is_averaged_away():
 def test_what_a_photo_saw_at_full_resolution_is_left_alone(level, confidence, share):
     (camera, _), ((_, depth), _) = moving(2)
     new, old = np.full((72, 96, 3), 0.5, np.float32), np.full((72, 96, 3), 0.51, np.float32)
-    steady = temporal.steadied(new, still(camera, depth, level, confidence), temporal.Shown(camera, old, depth))
-    assert np.allclose(steady[np.isfinite(depth)], 0.5 + 0.01 * temporal.SHARE * share, atol=2e-4)
+    (steady,) = temporal.steadied([new], [still(camera, depth, level, confidence)], temporal.Shown(camera, old, depth))
+    weight = temporal.KEPT * share
+    assert np.allclose(steady[np.isfinite(depth)], 0.5 + 0.01 * weight / (1 + weight), atol=2e-4)
+
+
+def test_the_mean_along_the_path_and_the_mean_back_count_every_frame_once():
+    """Against the plain sum: a still camera, where frame j counts KEPT ** |i - j| in frame i, and the one before the path as many
+    frames as it is the mean of."""
+    (camera, _), ((_, depth), _) = moving(2)
+    depth = np.where(np.isfinite(depth), depth, 2).astype(np.float32)
+    values = np.array([0.50, 0.52, 0.47, 0.51, 0.49])
+    frames = [np.full((72, 96, 3), value, np.float32) for value in values]
+    before = temporal.Shown(camera, np.full((72, 96, 3), 0.48, np.float32), depth, 3.0)
+    tied = temporal.steadied(frames, [still(camera, depth)] * 5, before)
+    for index, frame in enumerate(tied):
+        counts = temporal.KEPT ** np.abs(np.arange(5) - index)
+        first = 3 * temporal.KEPT ** (index + 1)
+        assert np.allclose(frame, (counts @ values + first * 0.48) / (counts.sum() + first), atol=3e-3)
+
+
+def test_a_finer_frame_tells_a_coarser_one_whichever_comes_first():
+    (far, *_, near), ((_, far_depth), *_, (_, near_depth)) = moving(6)
+    new = np.full((72, 96, 3), 0.5, np.float32)
+
+    def told(camera, depth, other, other_depth):
+        shown = temporal.Shown(other, new + 0.02, other_depth)
+        return (temporal.steadied([new], [still(camera, depth)], shown)[0] - new)[20:60, 24:72].mean()
+
+    assert told(far, far_depth, near, near_depth) > 1.1 * told(near, near_depth, far, far_depth) > 0
 
 
 def test_other_colours_are_taken_for_another_thing():
     (camera, _), ((_, depth), _) = moving(2)
     new, old = np.full((72, 96, 3), 0.1, np.float32), np.full((72, 96, 3), 0.9, np.float32)
-    assert np.abs(temporal.steadied(new, still(camera, depth), temporal.Shown(camera, old, depth)) - new).max() < 0.01
-    assert temporal.steadied(new, still(camera, depth), None) is new
+    (alone,) = temporal.steadied([new], [still(camera, depth)], temporal.Shown(camera, old, depth))
+    assert np.abs(alone - new).max() < 0.01
+    assert np.array_equal(temporal.steadied([new], [still(camera, depth)], None)[0], new)

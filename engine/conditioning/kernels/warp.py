@@ -12,6 +12,7 @@ from ...compiled import kernel, share
 from ...job import Camera
 from ..blend import DOUBT
 from ..cloud import Cloud
+from ..fill import open_to
 from ..source import Source
 from .blend import finish, looks, read
 from .cleaning import without_specks
@@ -102,7 +103,7 @@ def _paint_holes(out: dict, shape: tuple[int, int]) -> None:
     weight = background_weight(depth, solid, sky)
     if sky.any():
         layer = sky.astype(F)
-        open_sky = hole & (push_pull(layer[None], weight + layer)[0] > _GREY)
+        open_sky = open_to(hole, sky) & (push_pull(layer[None], weight + layer)[0] > _GREY)
         rgb[:, open_sky] = push_pull(rgb, layer)[:, open_sky]
         depth[open_sky] = np.inf
         hole &= ~open_sky
