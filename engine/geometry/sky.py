@@ -22,6 +22,8 @@ ALIKE = 0.06
 """Greatest median difference of colour between photos in the same direction at infinity."""
 POCKETS = 0.06
 """Distance, share of the photo's longer side, within which sky shows again between leaves or rails."""
+POCKET_EVIDENCE = 0.4
+"""As MOST_EVIDENCE, of a pocket: the borders around it are matched, and lend it their depth."""
 SPREAD, NOISE = 2.0, 0.02
 """A pocket's colours lie within so many standard deviations of the sky around it, and this, in every channel."""
 
@@ -68,13 +70,14 @@ def _pockets(found: np.ndarray, image: np.ndarray, evident: np.ndarray) -> np.nd
         return np.zeros_like(found)
     side = 2 * int(POCKETS * max(found.shape)) + 1
     share = cv2.blur(inner, (side, side))[..., None]
-    mean, square = (cv2.blur(x * inner[..., None], (side, side)) / np.maximum(share, 1e-6) for x in (image, image * image))
-    spread = SPREAD * np.sqrt(np.maximum(square - mean * mean, 0)) + NOISE
+    mean, power = (cv2.blur(x * inner[..., None], (side, side)) / np.maximum(share, 1e-6) for x in (image, image * image))
+    spread = SPREAD * np.sqrt(np.maximum(power - mean * mean, 0)) + NOISE
     alike = ((np.abs(image - mean) < spread) & (share > 1e-3)).all(-1) & ~found
-    alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+    square = np.ones((2, 2), np.uint8)  # its middle lies between pixels: what erosion moves one way, dilation moves back
+    alike = cv2.dilate(cv2.erode(alike.astype(np.uint8), square, anchor=(1, 1)), square, anchor=(0, 0))
     count, labels = cv2.connectedComponents(alike, connectivity=4)
     doubted = np.bincount(labels.ravel(), evident.ravel(), count) / np.bincount(labels.ravel(), minlength=count)
-    return (labels > 0) & (doubted <= 0.4)[labels]
+    return (labels > 0) & (doubted <= POCKET_EVIDENCE)[labels]
 
 
 def _differences(frame: Frame, partners: list[Frame]) -> tuple[np.ndarray, np.ndarray]:

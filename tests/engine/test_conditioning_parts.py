@@ -15,7 +15,7 @@ from engine import camera as cams
 from engine.conditioning import naive, prepare_all, telea
 from engine.conditioning.cleaning import without_specks
 from engine.conditioning.consistency import cross_check
-from engine.conditioning.fill import dilate_max, dilate_min, fill_depth, push_pull
+from engine.conditioning.fill import dilate_max, dilate_min, fill_depth, open_to, push_pull
 from engine.conditioning.lookup import intersect, line_of, rays_of, sample, sees_past
 from engine.conditioning.prepare import noise_of, prepare
 from engine.conditioning.source import SOLID
@@ -295,3 +295,14 @@ def test_naive_keeps_the_nearest_and_telea_fills_the_rest():
     rgb[5:8, 5:9] = 0
     np.testing.assert_allclose(telea(rgb, mask), np.broadcast_to((1.0, 0, 0), rgb.shape), atol=0.01)
     assert (telea(np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), bool)) == 0.5).all()
+
+
+def test_only_holes_that_open_onto_the_sky_continue_it():
+    sky, holes = np.zeros((20, 30), bool), np.zeros((20, 30), bool)
+    sky[:6] = True
+    holes[6:10, 4:8] = True  # below the sky
+    holes[10:16, 6:12] = True  # joined to it
+    holes[9:14, 20:26] = True  # a surface all around
+    reached = open_to(holes, sky)
+    assert np.array_equal(reached[:, :15], holes[:, :15])
+    assert not reached[:, 15:].any()
