@@ -320,36 +320,14 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
 
 
 def _make_segment(store, what, segment: range, warper, views, backend, progress) -> None:
-    """The segment's frames at once; where the memory is too small for that, one half of them after the other."""
-    try:
-        return _make_frames(store, what, segment, warper, views, backend, progress)
-    except (RuntimeError, MemoryError, EngineError) as error:
-        if len(segment) == 1 or not is_out_of_memory(error):
-            raise
-    progress.warn(f"The memory is too small for {len(segment)} frames at once; fewer are made at a time.")
-    half = len(segment) // 2
-    for part in (segment[:half], segment[half:]):
-        _make_segment(store, what, part, warper, views, backend, progress)
-    return None
-
-
-def _make_frames(store, what, segment: range, warper, views, backend, progress) -> None:
-    """Condition frames, then generated frames, each stored as soon as it stands."""
+    """The segment's condition frames and frames, each stored as soon as it stands."""
     ahead = 0 if backend.steady else AHEAD
-    conditions = []
-    for item in what.path[segment.start : segment.stop + ahead]:
-        condition = memory.remembering(warper, item.camera)
-        condition.references = views
-        conditions.append(condition)
-        progress.step(segment.start + 0.5 * min(len(conditions), len(segment)), len(what.path))
-    items = what.path[segment.start : segment.stop]
-    for item, condition in zip(items, conditions):
-        _store_condition(store, item, condition)
-    frames = backend.generate(conditions, what.generator, progress)
+    conditions, frames = _generated(what, range(segment.start, segment.stop + ahead), warper, views, backend, progress)
     if not backend.steady:
         before = _shown(store, what, what.path[segment.start - 1]) if segment.start else None
         frames = temporal.steadied(frames, conditions, before)
-    for item, condition, frame in zip(items, conditions, frames):
+    for item, condition, frame in zip(what.path[segment.start : segment.stop], conditions, frames):
+        _store_condition(store, item, condition)
         target = _frame_path(store, what, item)
         if not target.exists():
             if backend.inventive:
@@ -358,6 +336,28 @@ def _make_frames(store, what, segment: range, warper, views, backend, progress) 
             known = passes.of_frame(condition, _level(condition)) if what.output.format == "exr" else None
             artifacts.write_frame(target, frame, known)
         progress.frame(item.frame, str(target.relative_to(store.root)))
+
+
+def _generated(what, numbers: range, warper, views, backend, progress) -> tuple[list[Condition], list[np.ndarray]]:
+    """Condition frames of a stretch of the path, and what the generator makes of each by itself; where the memory is too small
+    for all at once, one half of them after the other."""
+    items = what.path[numbers.start : numbers.stop]
+    try:
+        conditions = []
+        for number, item in enumerate(items, numbers.start + 1):
+            condition = memory.remembering(warper, item.camera)
+            condition.references = views
+            conditions.append(condition)
+            progress.step(0.5 * (numbers.start + number), len(what.path))
+        return conditions, backend.generate(conditions, what.generator, progress)
+    except (RuntimeError, MemoryError, EngineError) as error:
+        if len(items) == 1 or not is_out_of_memory(error):
+            raise
+    progress.warn(f"The memory is too small for {len(items)} frames at once; fewer are made at a time.")
+    middle = numbers.start + len(items) // 2
+    parts = range(numbers.start, middle), range(middle, numbers.stop)
+    halves = [_generated(what, part, warper, views, backend, progress) for part in parts]
+    return tuple(first + second for first, second in zip(*halves))
 
 
 def _store_condition(store: JobFolder, item: PathFrame, condition: Condition) -> None:
