@@ -320,7 +320,7 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
 
 
 def _make_segment(store, what, segment: range, warper, views, backend, progress) -> None:
-    """The segment's condition frames and frames, each stored as soon as it stands."""
+    """The segment's frames, each stored with its condition, the frame last."""
     ahead = 0 if backend.steady else AHEAD
     conditions, frames = _generated(what, range(segment.start, segment.stop + ahead), warper, views, backend, progress)
     if not backend.steady:
