@@ -16,7 +16,7 @@ from ..compiled import on_cpu
 from . import aggregation
 from .kernels import judging
 from .kernels.limits import FLAT, FREE_SPACE, HIDDEN, PLAIN, SURE, UNSEEN
-from .matching import Frame, Planes, SlantedMatcher, largest, pixel_grid, sample
+from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
 
 OWN, FILLED = 0.06, 0.03
 """What counts against a pixel's own best match, which nobody confirmed, and against what its surroundings suggest."""
@@ -24,8 +24,6 @@ REACH, REMOTE = 0.3, 0.2
 """Distance from where a plane is sure to be, share of the photo's longer side, and what it costs to go on that far."""
 FITS = 0.01
 """Relative difference of depth up to which a sure pixel belongs to a hypothesis."""
-BESIDE, EDGE = 2, 0.04
-"""Pixels, and the relative step of inverse depth that is an edge."""
 SWITCH, CONTRAST = 0.5, 0.12
 """Cost of neighbours choosing differently, and the difference of colour from which on it is less."""
 
@@ -70,6 +68,7 @@ class Judge:
         """(N,) cost of planes at pixels ``index`` (N,), whose windows are given."""
         pixels = self.pixels[:, index]
         score, usable = self.matcher.zncc(window, planes, pixels)
+        usable &= self.matcher.faces(planes, pixels)
         texture = window[2] / (window[2] + FLAT)
         own = self.frame.image.reshape(3, -1)[:, index]
         best = torch.full_like(planes.w, UNSEEN)
@@ -104,46 +103,41 @@ def costs(judge: Judge, hypotheses: list[Planes], only: torch.Tensor) -> torch.T
     return out.reshape(h, width, -1)
 
 
-def beside_edges(w: torch.Tensor) -> torch.Tensor:
-    """(H, W) bool: pixels so near a depth edge that a matching window gave them to the stronger side. w: (H, W) inverse depth."""
-    high, low = largest(w, BESIDE), -largest(-w, BESIDE)
-    return high - low > EDGE * high
-
-
 def choose(
     frame: Frame,
     judge: Judge,
-    known: torch.Tensor,
+    firmness: torch.Tensor,
     own: Planes,
     filled: Planes,
     planes: list[Planes],
     proposal: Planes | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Inverse depth (H, W), its cost (H, W) 0..1, and of the ``planes`` the likeliest (H, W), 0 where the depth is known.
+    """Inverse depth (H, W), its cost (H, W) 0..1, and of the ``planes`` the likeliest (H, W), 0 where the depth is firm.
 
-    own: what was matched, and where it is ``known`` (H, W) to be right it stays. filled: what the surroundings suggest. proposal:
+    own: what was matched. firmness: (H, W) 0..1, how far it is believed whatever else speaks for another; at 1 it stays. filled: what the surroundings suggest. proposal:
     what something else suggests (a scan, a learned model).
     """
     hypotheses = [own, filled, *planes, *([] if proposal is None else [proposal])]
+    firm = firmness > 0.5
     fits = torch.stack([(hypothesis.w / own.w.clamp_min(1e-12) - 1).abs() < FITS for hypothesis in hypotheses], -1)
-    against = costs(judge, hypotheses, ~known)
+    against = costs(judge, hypotheses, firmness < 1)
     against[..., 0] += OWN
     against[..., 1] += FILLED
     for number in range(2, 2 + len(planes)):
-        against[..., number] += _remote(known & fits[..., number])
+        against[..., number] += _remote(firm & fits[..., number])
     if proposal is not None:
-        against[..., -1] += _doubt(known, fits[..., -1])
-    # where the depth is known it is only asked what fits; planes first, so that they are handed on to what is not
+        against[..., -1] += _doubt(firm, fits[..., -1])
+    # where the depth stands firm it is only asked what fits; planes first, so that they are handed on to what does not
     certain = (~fits).float()
     certain[..., :2] = certain[..., :2].clamp_min(0.05)
-    volume = torch.where(known[..., None], certain, against)
+    volume = torch.lerp(against, certain, firmness[..., None])
     chosen = aggregation.semi_global(volume, frame.image, None, SWITCH, CONTRAST).argmin(-1, keepdim=True)
-    chosen = torch.where(known[..., None], torch.zeros_like(chosen), chosen)
+    chosen = torch.where(firmness[..., None] >= 1, torch.zeros_like(chosen), chosen)
     w = torch.stack([hypothesis.w for hypothesis in hypotheses], -1)
     plane = torch.zeros_like(own.w)
     if planes:
         likeliest = 2 + against[..., 2 : 2 + len(planes)].argmin(-1, keepdim=True)
-        plane = torch.where(known, plane, w.gather(-1, likeliest)[..., 0].clamp_min(0))
+        plane = torch.where(firm, plane, w.gather(-1, likeliest)[..., 0].clamp_min(0))
     return w.gather(-1, chosen)[..., 0], volume.gather(-1, chosen)[..., 0], plane
 
 

@@ -28,7 +28,11 @@ STEP, STEEPER = 0.015, 3.0
 """A depth edge: a relative step of inverse depth of that size, and so many times the steps beside it."""
 RINGS = (3, 7, 13)
 """Distances in pixels from which planes are proposed, by eight pixels each; the adjacent ones propose theirs as well."""
-PASSES = 4
+PASSES = 2
+SPREAD = 4
+"""Passes after which the directions come round again."""
+BEHIND, BEHIND_SURE = (12, 40), 0.5
+"""Pixels: what goes on behind things up to twice as wide is proposed as well, as far as depth is so sure."""
 BAND = 64
 """Rows that the reference does at a time."""
 ADJACENT = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
@@ -56,25 +60,37 @@ def sharpen(
     partners: list[tuple[Frame, torch.Tensor, torch.Tensor]],
     w: torch.Tensor,
     sure: torch.Tensor,
+    turn: int = 0,
     tick: Callable[[float], None] = lambda part: None,
 ) -> torch.Tensor:
     """Inverse depth (H, W) with its edges moved to where the photo has them.
 
-    partners: (frame, inverse depth (h, w), confidence (h, w)) of each other photo. w, sure: the photo's own, (H, W). tick: told
-    now and then what part of it is done, 0..1.
+    partners: (frame, inverse depth (h, w), confidence (h, w)) of each other photo. w, sure: the photo's own, (H, W); where w is 0
+    is sky, which stays. turn: how often it was done before. tick: told now and then what part of it is done, 0..1.
     """
     if not partners:
         return w
     judge = Judge(frame, partners, sigma=SIGMA)
-    where = near_edges(w)
+    where = near_edges(w) & (w > 0)
     planes = Planes(w, *slopes(w, 3, limits.EXTENDED / 4))
+    behind = [behind_things(w, sure, radius) for radius in BEHIND]
+    behind = [Planes(other, *slopes(other, 3, limits.EXTENDED / 4)) for other in behind]
     row, column = (torch.arange(size, device=w.device) for size in w.shape)
-    for turn in range(PASSES):
+    for sweep in range(PASSES):
         for parity in (0, 1):
             only = where & ((row[:, None] + column) % 2 == parity)
-            planes = choose(judge, planes, _around(turn), only, w, sure)
-            tick((2 * turn + parity + 1) / (2 * PASSES))
+            planes = choose(judge, planes, _around(PASSES * turn + sweep), behind, only, w, sure)
+            tick((2 * sweep + parity + 1) / (2 * PASSES))
     return planes.w
+
+
+def behind_things(w: torch.Tensor, sure: torch.Tensor, radius: int) -> torch.Tensor:
+    """(H, W) inverse depth of what goes on behind things narrower than twice ``radius`` pixels: a morphological opening of w
+    (H, W), where it is ``sure`` (H, W); 0 where nothing is."""
+    far = float(2 * w.max())
+    least = -largest(-torch.where((sure > BEHIND_SURE) & (w > 0), w, torch.full_like(w, far)), radius)
+    found = largest(torch.where(least < far, least, torch.zeros_like(w)), radius)
+    return torch.where(found > 0, torch.minimum(found, w), found)
 
 
 def _around(turn: int) -> list[tuple[int, int]]:
@@ -82,20 +98,29 @@ def _around(turn: int) -> list[tuple[int, int]]:
     found = list(ADJACENT)
     for radius in RINGS:
         angles = [(number + 0.37 * turn) * math.pi / 4 for number in range(8)]
-        found += [(round((radius + turn) * math.cos(a)), round((radius + turn) * math.sin(a))) for a in angles]
+        found += [(round((radius + turn % SPREAD) * math.cos(a)), round((radius + turn % SPREAD) * math.sin(a))) for a in angles]
     return found
 
 
 @on_cpu(kernel.choose)
 def choose(
-    judge: Judge, now: Planes, offsets: list[tuple[int, int]], only: torch.Tensor, first: torch.Tensor, sure: torch.Tensor
+    judge: Judge,
+    now: Planes,
+    offsets: list[tuple[int, int]],
+    others: list[Planes],
+    only: torch.Tensor,
+    first: torch.Tensor,
+    sure: torch.Tensor,
 ) -> Planes:
-    """The best of each pixel's plane and those of the pixels (dx, dy) away, at the pixels ``only`` (H, W).
+    """The best of each pixel's plane, those of the pixels (dx, dy) away, and its ``others``, at the pixels ``only`` (H, W).
 
     first, sure: (H, W) the inverse depth that was matched, and its confidence.
     """
     out = [part.clone() for part in (now.w, now.du, now.dv)]
     proposals = _proposals(now, offsets)
+    for plane in others:
+        new = (plane.w - now.w).abs() > limits.EDGE_ALIKE * plane.w
+        proposals.append(Planes(plane.w * new, plane.du, plane.dv))
     for top in range(0, len(only), BAND):
         rows = slice(top, top + BAND)
         there = only[rows].reshape(-1).nonzero()[:, 0]

@@ -21,7 +21,7 @@ from ..job import Camera
 from ..records import Photo
 from .kernels import slanted
 from .kernels import sweep as kernels
-from .kernels.limits import LONELY, NOISE
+from .kernels.limits import FACING, LONELY, NOISE
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -289,18 +289,9 @@ class SlantedMatcher:
         scores, inside = [], []
         for (a, b), partner in zip(self.transfers, self.partners):
             ph, pw = partner.size
-            q = a @ pixels + b[:, None] * planes.w
-            qx = a[:, :1] + b[:, None] * planes.du
-            qy = a[:, 1:2] + b[:, None] * planes.dv
-            z = 1.0 / q[2].clamp_min(1e-6)
-            u, v = q[0] * z, q[1] * z
-            # the window's warp, linearised at its centre
-            jacobian = torch.stack(
-                [
-                    torch.stack([u * (2 / pw) - 1, (qx[0] - u * qx[2]) * z * (2 / pw), (qy[0] - u * qy[2]) * z * (2 / pw)]),
-                    torch.stack([v * (2 / ph) - 1, (qx[1] - v * qx[2]) * z * (2 / ph), (qy[1] - v * qy[2]) * z * (2 / ph)]),
-                ]
-            )  # (2, 3, N)
+            u, v, depth, (ux, uy, vx, vy) = linearised(a, b, planes, pixels)
+            rows = ([u * (2 / pw) - 1, ux * (2 / pw), uy * (2 / pw)], [v * (2 / ph) - 1, vx * (2 / ph), vy * (2 / ph)])
+            jacobian = torch.stack([torch.stack(row) for row in rows])  # (2, 3, N)
             grid = torch.matmul(jacobian.permute(2, 0, 1).reshape(-1, 3), self.basis)  # (N·2, K)
             grid = grid.reshape(-1, 2, grid.shape[-1]).transpose(1, 2)  # (N, K, 2)
             g = F.grid_sample(partner.gray[None, None], grid[None], padding_mode="border", align_corners=False)[0, 0]
@@ -308,5 +299,24 @@ class SlantedMatcher:
             var = ((weight * g) * g).sum(-1) - mean * mean
             scores.append((weighted * g).sum(-1) * torch.rsqrt((variance + NOISE) * (var.clamp_min(0) + NOISE)))
             usable = _masked(partner, u[None], v[None])[0]
-            inside.append((q[2] > 1e-6) & (u > 0) & (u < pw) & (v > 0) & (v < ph) & usable)
+            inside.append((depth > 1e-6) & (u > 0) & (u < pw) & (v > 0) & (v < ph) & usable)
         return torch.stack(scores), torch.stack(inside)
+
+    def faces(self, planes: Planes, pixels: torch.Tensor) -> torch.Tensor:
+        """(P, N) bool: whether planes at pixels (3, N) turn their face to each partner."""
+        found = []
+        for a, b in self.transfers:
+            _, _, _, (ux, uy, vx, vy) = linearised(a, b, planes, pixels)
+            found.append(ux * vy - uy * vx > FACING)
+        return torch.stack(found)
+
+
+def linearised(a: torch.Tensor, b: torch.Tensor, planes: Planes, pixels: torch.Tensor):
+    """Where planes at pixels (3, N) land by a :func:`transfer`: u, v, the transfer's third component, and what a pixel to the right
+    and one down add to u and to v (ux, uy, vx, vy); (N,) each."""
+    q = a @ pixels + b[:, None] * planes.w
+    qx = a[:, :1] + b[:, None] * planes.du
+    qy = a[:, 1:2] + b[:, None] * planes.dv
+    z = 1.0 / q[2].clamp_min(1e-6)
+    u, v = q[0] * z, q[1] * z
+    return u, v, q[2], ((qx[0] - u * qx[2]) * z, (qy[0] - u * qy[2]) * z, (qx[1] - v * qx[2]) * z, (qy[1] - v * qy[2]) * z)

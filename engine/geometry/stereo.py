@@ -38,18 +38,20 @@ GOOD_COST = 0.13
 """Matching cost that speaks neither for nor against a depth."""
 SKY = 0.7
 """Confidence of sky."""
+ROUNDS = 4
+"""How often depth edges are moved, in all photos in turn."""
 PLANE_SURE = 0.7
 """Confidence of depths that the scene's planes are fitted to."""
 CHANGED = 0.005
 """Relative change of inverse depth from which a depth is another one."""
-UNSURE = 0.45
-"""Confidence below which a depth is replaced by what its surroundings suggest."""
+UNSURE, FIRM = 0.45, 0.85
+"""Confidence below which a depth counts no more than what its surroundings suggest, and from which on it stands."""
 PROPOSED = 0.35
 """Confidence of a proposed depth that no other photo can be asked about."""
 UNLIKE = 0.2
 """Difference of colour, means of small windows, from which on two photos do not show the same place, whatever their exposures."""
-SHARPENING, FINISHING = 2.0, 3.0
-"""Time that sharpening and finishing a photo take, in that of its last pass; each pass takes about half that of the next."""
+SHARPENING, FINISHING = 1.0, 3.0
+"""Time that a round of sharpening and finishing a photo take, in that of its last pass; each pass takes about half that of the next."""
 NOISE = 0.002
 """Relative difference of depth that is taken for noise of single pixels, which makes straight lines of a close-up ragged."""
 
@@ -100,7 +102,9 @@ def estimate(
     work = [s for s in states if not s.given and s.scope.partners]
     sizes = _sizes(photos)
     passes = len(sizes)
-    clock = Clock(progress, [0.5 ** (passes - 1 - stage) for stage in range(passes)] + [SHARPENING, FINISHING], len(work))
+    clock = Clock(
+        progress, [0.5 ** (passes - 1 - stage) for stage in range(passes)] + [SHARPENING] * ROUNDS + [FINISHING], len(work)
+    )
     for stage in range(passes):
         frames = _frames(states, sizes[stage], device)
         results = []
@@ -115,7 +119,7 @@ def estimate(
             state.camera = frame.camera
             if state.given:
                 state.w = _inverse(state.photo.depth, frame.size, device)
-        _judge(states, work)
+        _judge(states, work, frames)
     _sharpen(states, work, frames, clock)
     return _finish(states, work, frames, progress, clock, aggregate)
 
@@ -214,35 +218,46 @@ def _resized(values: torch.Tensor, size, mode: str) -> torch.Tensor:
     return F.interpolate(values[None, None], tuple(size), mode=mode, **extra)[0, 0]
 
 
-def _judge(states: list[_State], work: list[_State]) -> None:
-    """How far the partners' depth maps agree with each pixel of each photo, as a map in ``agree`` (about the number of them)."""
+def _judge(states: list[_State], work: list[_State], frames) -> None:
+    """How far the partners' depth maps agree with each pixel of each photo, as a map in ``agree`` (about the number of them).
+
+    One that shows something else there does not: what it sees may be hidden here by something nearer.
+    """
     found = []
     for state in work:
+        here = frames[states.index(state)]
         total = torch.zeros_like(state.w)
         for j in state.scope.partners:
             other = states[j]
             if other.w is None:
                 continue
             ratio, shift = consistency.compare(state.w, state.camera, other.w, other.camera)
-            total += ((ratio - 1).abs() < AGREE).float() * (shift < SHIFT * max(state.w.shape)).float()
+            alike = matching.unlike(here, frames[j], state.w) < UNLIKE
+            total += (((ratio - 1).abs() < AGREE) & (shift < SHIFT * max(state.w.shape)) & alike).float()
         found.append(total)
     for state, total in zip(work, found):
         state.agree = total
 
 
 def _sharpen(states: list[_State], work: list[_State], frames, clock: Clock) -> None:
-    """Move depth edges to where the photos have them; what changed is as good as the partners then find it."""
-    certain = [_certainty(state) for state in states]
-    found = []
-    for number, state in enumerate(work):
-        partners = [(frames[j], states[j].w, certain[j]) for j in state.scope.partners if states[j].w is not None]
-        index = states.index(state)
-        found.append(edges.sharpen(frames[index], partners, state.w, certain[index], clock.of(-2, number)))
-    for state, w in zip(work, found):
-        changed = (w - state.w).abs() > CHANGED * w
+    """Move depth edges to where the photos have them; what changed is as good as the partners then find it.
+
+    In rounds: what is uncovered in one photo lets the others see it, too.
+    """
+    _find_sky(states, work, frames)
+    for state in work:
         state.before = state.w
-        state.w, state.cost = w, torch.where(changed, torch.full_like(state.cost, GOOD_COST), state.cost)
-    _judge(states, work)
+    for turn in range(ROUNDS):
+        certain = [_certainty(state) for state in states]
+        found = []
+        for number, state in enumerate(work):
+            partners = [(frames[j], states[j].w, certain[j]) for j in state.scope.partners if states[j].w is not None]
+            index, tick = states.index(state), clock.of(turn - ROUNDS - 1, number)
+            found.append(edges.sharpen(frames[index], partners, state.w, certain[index], turn, tick))
+        for state, w in zip(work, found):
+            changed = (w - state.w).abs() > CHANGED * w
+            state.w, state.cost = w, torch.where(changed, torch.full_like(state.cost, GOOD_COST), state.cost)
+        _judge(states, work, frames)
 
 
 def _confidence(state: _State) -> torch.Tensor:
@@ -256,7 +271,8 @@ def _confidence(state: _State) -> torch.Tensor:
     many = torch.tensor(AGREEMENT, device=state.w.device)[state.agree.long().clamp(0, len(AGREEMENT) - 1)]
     good = ((GOOD_COST - state.cost) / GOOD_COST).clamp(-3, 1)
     confidence = torch.sigmoid(many + 4.5 * support + torch.where(good > 0, 4.0 * good, 0.9 * good)).clamp_max(0.98)
-    return torch.where(consistency.specks(state.w), confidence * 0.3, confidence)
+    confidence = torch.where(consistency.specks(state.w), confidence * 0.3, confidence)
+    return torch.where(state.w > 0, confidence, torch.full_like(confidence, SKY))
 
 
 def _certainty(state: _State) -> torch.Tensor | None:
@@ -270,10 +286,8 @@ def _finish(
     states: list[_State], work: list[_State], frames, progress: Progress, clock: Clock, aggregate: Aggregate
 ) -> list[View]:
     """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
+    _find_sky(states, work, frames)
     certain = [_certainty(state) for state in states]
-    for state, frame, sure in zip(states, frames, certain):
-        if state in work:
-            _find_sky(state, frame, [frames[j] for j in state.scope.partners], sure)
     surfaces = _planes(states, frames, certain)
     views = []
     for index, state in enumerate(states):
@@ -303,12 +317,15 @@ def _finish(
     return views
 
 
-def _find_sky(state: _State, frame, partners, confidence: torch.Tensor) -> None:
-    """Mark the sky: inverse depth 0, and as sure as it ever is."""
-    evident = (state.agree > 0) & (confidence > 0.5) & (state.cost < 2 * GOOD_COST)
-    found = torch.from_numpy(sky.find(frame, partners, evident)).to(state.w.device)
-    state.w = torch.where(found, torch.zeros_like(state.w), state.w)
-    confidence[found] = SKY
+def _find_sky(states: list[_State], work: list[_State], frames) -> None:
+    """Mark the sky of every photo: inverse depth 0."""
+    found = []
+    for state in work:
+        partners = [frames[j] for j in state.scope.partners]
+        evident = (state.agree > 0) & (state.w > 0) & (_confidence(state) > 0.5) & (state.cost < 2 * GOOD_COST)
+        found.append(torch.from_numpy(sky.find(frames[states.index(state)], partners, evident)).to(state.w.device))
+    for state, blue in zip(work, found):
+        state.w = torch.where(blue, torch.zeros_like(state.w), state.w)
 
 
 def _planes(states, frames, certain) -> np.ndarray:
@@ -348,20 +365,22 @@ def _completed(
         w, confidence = torch.where(better, seen, w), torch.where(better, trust * 0.7, confidence)
     partners = [j for j in state.scope.partners if states[j].w is not None]
     judge = completion.Judge(frame, [(frames[j], states[j].w, certain[j]) for j in partners])
-    known = (confidence >= UNSURE) & (w > 0) & (judge.refutations(w) <= confidence) & ~completion.beside_edges(w)
+    known = (confidence >= UNSURE) & (w > 0) & (judge.refutations(w) <= confidence)
     if not bool(known.any()):
         return w, confidence * 0.5
     # small islands in the unknown are mostly wrong, and nothing is spread from larger ones either
     islands = torch.where(known, w, torch.zeros_like(w))
     known &= ~(consistency.specks(islands, area=3e-4) & (confidence < 0.9))
-    sources = known & ~consistency.specks(islands, area=1e-3)
+    firmness = ((confidence - UNSURE) / (FIRM - UNSURE)).clamp(0, 1) * known
+    sources = (firmness > 0.5) & ~consistency.specks(islands, area=1e-3)
     if not bool(known.any()):
         return w, confidence * 0.5
     filled = consistency.fill(w, sources if bool(sources.any()) else known, frame.image)
     if state.w is None:
         return torch.where(known, w, filled), torch.where(known, confidence, confidence.clamp(0.02, 0.2))
-    known |= blue
-    w, cost, plane = _chosen(state, judge, known, w, filled, surfaces)
+    matched, firmness = w, torch.where(blue, torch.ones_like(firmness), firmness)
+    w, cost, plane = _chosen(state, judge, firmness, w, filled, surfaces)
+    known = (known | blue) & ((w - matched).abs() <= CHANGED * matched)
     confidence = torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(aggregator.GUESS, 0.5))
     others = [state.w, state.before, filled, seen, plane]
     step = _pixel_step(state, frame, [frames[j] for j in state.scope.partners])
@@ -369,7 +388,7 @@ def _completed(
     return aggregate(cues.Findings(judge, w, others, confidence, own, state.agree, state.cost, known, step))
 
 
-def _chosen(state: _State, judge: completion.Judge, known, w, filled, surfaces: np.ndarray):
+def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, surfaces: np.ndarray):
     """:func:`completion.choose` among what was matched, what the surroundings suggest, and the scene's large planes (K, 4)."""
     frame = judge.frame
     own, around = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
@@ -378,7 +397,7 @@ def _chosen(state: _State, judge: completion.Judge, known, w, filled, surfaces: 
     if state.proposal is not None:
         proposed = _inverse(state.proposal, frame.size, w.device)
         proposal = matching.Planes(proposed, *patchmatch.slopes(proposed))
-    return completion.choose(frame, judge, known, own, around, hypotheses, proposal)
+    return completion.choose(frame, judge, firmness, own, around, hypotheses, proposal)
 
 
 def _seen_by_others(index: int, states, certain, frames) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,6 +8,7 @@ import torch
 
 from engine import camera as cams
 from engine.geometry import completion, matching, planes, ranges, stereo
+from engine.geometry.kernels import limits
 from engine.records import Photo
 
 CPU = torch.device("cpu")
@@ -68,6 +69,40 @@ def test_what_another_photo_sees_behind_a_thing_is_not_that_thing():
     assert bool(((trust > 0) == (seen > 0)).all())
 
 
+def test_agreement_is_that_of_photos_that_show_the_same():
+    """A photo's depth is that of the scene behind a card that it alone sees: the others' depth agrees, their colours do not."""
+    card = np.zeros(SCENE[1][0].shape[:2], bool)
+    card[40:80, 60:100] = True
+    image = np.where(card[..., None], np.float32(1), SCENE[1][0])
+    frames = [frame(0), matching.make_frame(Photo("p1", image, np.ones(card.shape, bool), CAMERAS[1]), 160, CPU), frame(2)]
+    states = []
+    for index, other in enumerate(frames):
+        scope = ranges.Scope([j for j in range(3) if j != index], np.zeros(0), 1.0, 0.0)
+        states.append(stereo._State(None, scope, False, camera=other.camera, w=inverse(index)))
+    stereo._judge(states, states, frames)
+    agree, card = states[1].agree, torch.from_numpy(card)
+    assert float((agree[card] == 0).float().mean()) > 0.85
+    assert float((agree[~card] > 0).float().mean()) > 0.8
+
+
+def test_a_surface_that_turns_its_back_is_not_seen():
+    """A window's slant decides from where its plane is seen; the cost of one that nobody can see is fixed."""
+    here = judge()
+    true = inverse(1)
+    everywhere = torch.ones(120, 160, dtype=torch.bool)
+    flat = torch.zeros_like(true)
+    seen = here.matcher.faces(matching.Planes(true.reshape(-1), flat.reshape(-1), flat.reshape(-1)), here.pixels)
+    assert seen.all()
+    steep = [matching.Planes(true, flat + side * true, flat) for side in (0.5, -0.5)]  # it turns to one neighbour only
+    for plane in steep:
+        faces = here.matcher.faces(*(matching.Planes(*(x.reshape(-1) for x in (plane.w, plane.du, plane.dv))), here.pixels))
+        assert float(faces.float().mean(1).min()) < 0.1 and float(faces.float().mean(1).max()) > 0.9
+    alone = completion.Judge(frame(1), [(frame(0), inverse(0), torch.zeros(120, 160))])
+    costs = completion.costs(alone, steep, everywhere)
+    hidden = [float((costs[..., number] == limits.UNSEEN).float().mean()) for number in range(2)]
+    assert max(hidden) > 0.85 and min(hidden) < 0.3
+
+
 def test_no_plane_in_a_mess():
     rng = np.random.default_rng(0)
     normals = rng.normal(size=(3000, 3))
@@ -123,7 +158,7 @@ def test_what_is_hidden_continues_the_plane_and_what_is_known_stays(found):
     flat = torch.zeros_like(true)
     hypotheses = [planes.seen_from(plane, CAMERAS[1], (120, 160), CPU) for plane in found]
     guess = matching.Planes(own, flat, flat)
-    w, cost, plane = completion.choose(frame(1), judge(), known, guess, guess, hypotheses)
+    w, cost, plane = completion.choose(frame(1), judge(), known.float(), guess, guess, hypotheses)
     assert torch.equal(w[known], true[known])
     wall = ~known & torch.from_numpy(np.abs(cams.unproject(CAMERAS[1], SCENE[1][1])[..., 1] - 1.6) < 1e-3)
     right = (w / true - 1).abs() < 0.01

@@ -5,10 +5,11 @@ import pytest
 import synthetic
 import torch
 
-from engine.geometry import edges
+from engine.geometry import edges, ranges, stereo
 from engine.geometry.completion import Judge
 from engine.geometry.matching import Planes, make_frame
 from engine.geometry.patchmatch import slopes
+from engine.progress import Clock, Progress
 from engine.records import Photo
 
 DEVICE = torch.device("cpu")
@@ -60,6 +61,47 @@ def test_nothing_changes_far_from_edges_or_without_partners(scene):
     assert torch.equal(edges.sharpen(frames[1], [], grown, sure), grown)
 
 
+def test_what_goes_on_behind_a_narrow_thing_is_proposed():
+    slanted = (0.2 + 0.002 * torch.arange(80.0))[None].expand(40, 80).contiguous()
+    w, sure = slanted.clone(), torch.full_like(slanted, 0.9)
+    w[:, 30:45] = 0.9
+    w[20, 60], sure[20, 60] = 0.01, 0.1  # far, and doubtful
+    w[:, 70:] = 0  # sky
+    found = edges.behind_things(w, sure, 12)
+    beside = torch.ones(80, dtype=torch.bool)
+    beside[30:45] = beside[58:] = False
+    assert torch.allclose(found[:, beside], slanted[:, beside])
+    behind = found[:, 30:45]
+    assert slanted[0, 29] <= behind.min() and behind.max() <= slanted[0, 45], "between what is seen on both sides"
+    assert torch.equal(edges.behind_things(w, sure, 4)[:, 33:42], w[:, 33:42]), "a thing that is too wide stays"
+    assert float(edges.behind_things(w, torch.zeros_like(sure), 12).max()) == 0
+
+
+def test_sky_stays(scene):
+    frames, truth = scene
+    w, sure = fattened(truth[1]), torch.full_like(truth[1], 0.6)
+    w[:20] = 0
+    found = edges.sharpen(frames[1], [(frames[i], truth[i], sure) for i in (0, 2)], w, sure)
+    assert float(found[:20].max()) == 0 and float(found[20:].min()) > 0
+
+
+def test_what_one_photo_uncovers_the_others_see(scene, monkeypatch):
+    """All photos' depth is fat: in several rounds more of it is mended than in one."""
+    frames, truth = scene
+
+    def left(rounds: int) -> float:
+        monkeypatch.setattr(stereo, "ROUNDS", rounds)
+        states = []
+        for index, (frame, w) in enumerate(zip(frames, truth)):
+            scope = ranges.Scope([j for j in range(3) if j != index], np.zeros(0), 1.0, 0.0)
+            fat, cost = fattened(w, 5), torch.full_like(w, 0.1)
+            states.append(stereo._State(None, scope, False, camera=frame.camera, w=fat, cost=cost, agree=torch.full_like(w, 2)))
+        stereo._sharpen(states, states, frames, Clock(Progress(), [1.0] * (rounds + 1), 3))
+        return float(np.mean([wrong(state.w, w) for state, w in zip(states, truth)]))
+
+    assert left(4) < 0.8 * left(1)
+
+
 def test_edges_are_steps_that_their_neighbours_do_not_share():
     slanted = torch.linspace(0.2, 1.0, 64).expand(32, 64)
     assert not edges.near_edges(slanted).any()
@@ -78,7 +120,9 @@ def test_compiled_choice_agrees_with_the_reference(scene, number):
     judge = Judge(frames[1], partners, sigma=edges.SIGMA)
     planes = Planes(grown[1], *slopes(grown[1], 3, 0.015))
     where = edges.near_edges(grown[1])
-    arguments = (judge, planes, edges._around(0), where, grown[1], sure)
+    behind = edges.behind_things(grown[1], sure, 12)
+    others = [Planes(behind, *slopes(behind, 3, 0.015))]
+    arguments = (judge, planes, edges._around(0), others, where, grown[1], sure)
     fast, slow = edges.choose(*arguments), edges.choose.reference(*arguments)
     # hypotheses that are nearly one are tried once by the one, each by the other
     apart = ((fast.w / slow.w - 1).abs() > 0.005)[where]

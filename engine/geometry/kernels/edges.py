@@ -65,9 +65,19 @@ def _ties(window, centre, row, column, height, width, ties):
 
 
 @summing
-def _propose(now, offsets, row, column, planes):
-    """Into planes (3, n) the pixel's own plane and those of the pixels (dx, dy) away, as they go on here, but none like one
-    before it; how many they are."""
+def _add(planes, count, w, du, dv):
+    """How many planes (3, n) there are with this one, which is added when none is like it."""
+    for k in range(count):
+        if abs(planes[0, k] - w) <= ALIKE * w:
+            return count
+    planes[0, count], planes[1, count], planes[2, count] = w, du, dv
+    return count + 1
+
+
+@summing
+def _propose(now, offsets, others, row, column, planes):
+    """Into planes (3, n) the pixel's own plane, those of the pixels (dx, dy) away, as they go on here, and its ``others``
+    (C, 3, H, W), but none like one before it; how many they are."""
     _, height, width = now.shape
     for i in range(3):
         planes[i, 0] = now[i, row, column]
@@ -78,14 +88,12 @@ def _propose(now, offsets, row, column, planes):
         du, dv = now[1, y, x], now[2, y, x]
         moved = np.float32(dx) * du + np.float32(dy) * dv
         w = now[0, y, x] - moved
-        if not (w > ZERO and abs(moved) <= EXTENDED * now[0, y, x]):
-            continue
-        again = False
-        for k in range(count):
-            again = again or abs(planes[0, k] - w) <= ALIKE * w
-        if not again:
-            planes[0, count], planes[1, count], planes[2, count] = w, du, dv
-            count += 1
+        if w > ZERO and abs(moved) <= EXTENDED * now[0, y, x]:
+            count = _add(planes, count, w, du, dv)
+    for number in range(len(others)):
+        if others[number, 0, row, column] > ZERO:
+            plane = others[number, :, row, column]
+            count = _add(planes, count, plane[0], plane[1], plane[2])
     return count
 
 
@@ -104,10 +112,10 @@ def _apart(now, row, column, ties, planes, energy, count):
 
 
 @summing_kernel
-def _choose(start, stop, window, partners, known, trust, now, offsets, only, first, sure, out):
+def _choose(start, stop, window, partners, known, trust, now, offsets, others, only, first, sure, out):
     """Rows start..stop of out (3, H, W)."""
-    others = len(partners.start)
-    at, landings = bench(len(offsets) + 1, others)
+    count_of_partners = len(partners.start)
+    at, landings = bench(len(offsets) + 1 + len(others), count_of_partners)
     ties, energies = np.empty(9, np.float32), np.empty(at.planes.shape[1], np.float32)
     height, width = only.shape
     for row in range(start, stop):
@@ -116,9 +124,9 @@ def _choose(start, stop, window, partners, known, trust, now, offsets, only, fir
                 continue
             variance, centre = weigh(window, row, column, at)
             _ties(window, centre, row, column, height, width, ties)
-            count = _propose(now, offsets, row, column, at.planes)
+            count = _propose(now, offsets, others, row, column, at.planes)
             _apart(now, row, column, ties, at.planes, energies, count)
-            for p in range(others):
+            for p in range(count_of_partners):
                 land(partners.transfer[p], column, row, at.planes, landings[p], count)
             was, stay = first[row, column], STAY * sure[row, column]
             least, best = np.float32(np.inf), 0
@@ -138,13 +146,14 @@ def _choose(start, stop, window, partners, known, trust, now, offsets, only, fir
                 out[i, row, column] = at.planes[i, best]
 
 
-def choose(judge, now, offsets, only: torch.Tensor, first: torch.Tensor, sure: torch.Tensor):
+def choose(judge, now, offsets, others, only: torch.Tensor, first: torch.Tensor, sure: torch.Tensor):
     """See :func:`engine.geometry.edges.choose`."""
     window, partners = judge.matcher.packed
     known, trust = known_of(judge)
-    planes = np.stack([array(part) for part in (now.w, now.du, now.dv)])
+    planes, *more = (np.stack([array(part) for part in (plane.w, plane.du, plane.dv)]) for plane in (now, *others))
     out = planes.copy()
+    proposed = np.stack(more) if more else np.empty((0, *planes.shape), np.float32)
     where = np.array(offsets, np.int64)
     maps = (array(x) for x in (only, first, sure))
-    in_ranges(_choose, range(len(only)), window, partners, known, trust, planes, where, *maps, out)
+    in_ranges(_choose, range(len(only)), window, partners, known, trust, planes, where, proposed, *maps, out)
     return type(now)(*(torch.from_numpy(part) for part in out))

@@ -7,7 +7,7 @@ import torch
 
 from ...compiled import array, in_ranges, summing, summing_kernel
 from . import limits
-from .slanted import HALF, INVERSE, ONE, TINIEST, ZERO, bench, correlation, land_all, lands, weigh
+from .slanted import HALF, INVERSE, ONE, TINIEST, ZERO, bench, correlation, faces, land_all, lands, weigh
 
 FREE_SPACE, HIDDEN, SURE = (np.float32(x) for x in (limits.FREE_SPACE, limits.HIDDEN, limits.SURE))
 UNSEEN, FLAT, PLAIN = (np.float32(x) for x in (limits.UNSEEN, limits.FLAT, limits.PLAIN))
@@ -42,7 +42,7 @@ def _against(window, partners, known, trust, at, variance, landings, centre, i):
         ratio, certain = w * landings[p, INVERSE, i] / max(known[there], TINIEST), trust[there] > SURE
         if certain and ratio > FREE_SPACE:
             return ONE
-        if not usable or (certain and ratio < HIDDEN):
+        if not usable or not faces(landings[p], i) or (certain and ratio < HIDDEN):
             continue
         score = correlation(partners, p, window, at, variance, landings[p], i)
         unlike = unlikeness(partners, p, landings[p], i, window, centre)

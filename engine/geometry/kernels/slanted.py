@@ -14,6 +14,7 @@ TAPS = 2 * LANES
 """Length of a window's arrays: its 25 pixels, and zeros up to whole vector registers."""
 NOISE, LONELY, ALIKE = (np.float32(x) for x in (limits.NOISE, limits.LONELY, limits.ALIKE))
 HALF, ONE, ZERO = np.float32(0.5), np.float32(1), np.float32(0)
+FACING = np.float32(limits.FACING)
 TINY, TINIEST = np.float32(1e-6), np.float32(1e-12)
 INVERSE = 2
 """Row of a landing that holds 1/z."""
@@ -175,6 +176,12 @@ def lands(partners, p, landing, i):
         return False, False, np.uint32(0)
     there = np.uint32(partners.start[p] + np.int64(v) * wide + np.int64(u))
     return True, partners.mask[there], there
+
+
+@summing
+def faces(landing, i):
+    """Whether plane i turns its face to the partner."""
+    return landing[3, i] * landing[6, i] - landing[4, i] * landing[5, i] > FACING
 
 
 @summing
