@@ -19,6 +19,9 @@ UNSEEN_DEPTH = 0.03
 """Score of a photo that has no depth there: its colour is a guess, taken when no photo knows better."""
 PARALLAX = 8
 """How much photos taken from the target's own direction are preferred: the power of cos² of half the angle between."""
+ASKEW = 400
+"""How soon a doubtful depth spoils a photo's colours: by sin² of half the angle between photo and target, times this, up to 1.
+From its own place its colours are right whatever the depth."""
 BORDER = 0.03
 """Width of the fade at a photo's border, share of its shorter side."""
 DOUBT = 0.3
@@ -79,22 +82,24 @@ def sight(source: Source, target: Camera, rays: Rays, t: Tensor) -> Sight:
     confidence = source.confidence[cell.nearest].float()
     state = source.state[cell.nearest]
     solid = torch.where(state & SOLID != 0, 1.0, BESIDE_EDGE)
-    score = torch.where(known, fits * confidence * solid, torch.zeros_like(t))
+    along = _along(line, t)
+    doubt = (1 - confidence) * ((1 - along) * ASKEW).clamp(max=1)
+    score = torch.where(known, fits * (1 - doubt) * solid, torch.zeros_like(t))
     visible = score > 0.05
     guess = (cell.known == 0) & (state & (USABLE | SKY) == USABLE)
     score = torch.where(guess, torch.full_like(score, UNSEEN_DEPTH), score)
-    score = score * fade * sharpness.clamp(max=1).sqrt() * _parallax(line, t)
+    score = score * fade * sharpness.clamp(max=1).sqrt() * along**PARALLAX
     score = torch.where(cell.inside, score, torch.zeros_like(score))
     return Sight(score, visible & cell.inside, sharpness.rsqrt(), 0.5 * torch.log2(density), cell.u, cell.v)
 
 
-def _parallax(line: Line, t: Tensor) -> Tensor:
-    """(N,) 1 where source and target look along the same line, less the wider the angle between them: errors of depth and glossy
-    surfaces show in proportion to it."""
+def _along(line: Line, t: Tensor) -> Tensor:
+    """(N,) cos² of half the angle between a source's and the target's rays: 1 where they look along the same line. The wider the
+    angle, the more do errors of depth and glossy surfaces show."""
     point = line.at(t)
     dot = sum(p * b for p, b in zip(point, line.b))
     length = sum(p * p for p in point) * sum(b * b for b in line.b)
-    return (0.5 + 0.5 * dot * torch.rsqrt(length.clamp(min=1e-30))).clamp(0, 1) ** PARALLAX
+    return (0.5 + 0.5 * dot * torch.rsqrt(length.clamp(min=1e-30))).clamp(0, 1)
 
 
 def read(sources: list[Source], target: Camera, rays: Rays, t: Tensor) -> Reading:

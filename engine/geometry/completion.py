@@ -114,8 +114,8 @@ def choose(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inverse depth (H, W), its cost (H, W) 0..1, and of the ``planes`` the likeliest (H, W), 0 where the depth is firm.
 
-    own: what was matched. firmness: (H, W) 0..1, how far it is believed whatever else speaks for another; at 1 it stays. filled: what the surroundings suggest. proposal:
-    what something else suggests (a scan, a learned model).
+    own: what was matched. firmness: (H, W) 0..1, how far it is believed whatever else speaks for another; at 1 it stays. filled:
+    what the surroundings suggest. proposal: what something else suggests (a scan, a learned model).
     """
     hypotheses = [own, filled, *planes, *([] if proposal is None else [proposal])]
     firm = firmness > 0.5

@@ -312,8 +312,8 @@ class SlantedMatcher:
 
 
 def linearised(a: torch.Tensor, b: torch.Tensor, planes: Planes, pixels: torch.Tensor):
-    """Where planes at pixels (3, N) land by a :func:`transfer`: u, v, the transfer's third component, and what a pixel to the right
-    and one down add to u and to v (ux, uy, vx, vy); (N,) each."""
+    """The warp of windows at pixels (3, N), linearised at their centres. (N,) each: where planes land by a :func:`transfer`, u
+    and v; its third component; what a pixel to the right and one down add to u and to v (ux, uy, vx, vy)."""
     q = a @ pixels + b[:, None] * planes.w
     qx = a[:, :1] + b[:, None] * planes.du
     qy = a[:, 1:2] + b[:, None] * planes.dv

@@ -49,9 +49,9 @@ UNSURE, FIRM = 0.45, 0.85
 PROPOSED = 0.35
 """Confidence of a proposed depth that no other photo can be asked about."""
 UNLIKE = 0.2
-"""Difference of colour, means of small windows, from which on two photos do not show the same place, whatever their exposures."""
+"""Difference of colour, means of small windows, from which on photos do not show the same place, whatever their exposures."""
 SHARPENING, FINISHING = 1.0, 3.0
-"""Time that a round of sharpening and finishing a photo take, in that of its last pass; each pass takes about half that of the next."""
+"""Time that a round of sharpening, and finishing a photo, take, in that of its last pass; a pass takes half that of the next."""
 NOISE = 0.002
 """Relative difference of depth that is taken for noise of single pixels, which makes straight lines of a close-up ragged."""
 

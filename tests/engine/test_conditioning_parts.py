@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import camera as cams
-from engine.conditioning import naive, prepare_all, telea
+from engine.conditioning import blend, naive, prepare_all, telea
 from engine.conditioning.cleaning import without_specks
 from engine.conditioning.consistency import cross_check
 from engine.conditioning.fill import dilate_max, dilate_min, fill_depth, open_to, push_pull
@@ -34,6 +34,25 @@ def view_of(depth: np.ndarray, fov: float = 45.0, position=(0.0, -3.0, 1.0), tar
     image = np.dstack([np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))] * 3)
     camera = synthetic.look_at(position, target, width, height, fov)
     return View("view", image, camera, np.ones(depth.shape, bool), depth, (depth > 0).astype(np.float32))
+
+
+# --- blend ---
+
+
+def test_a_photo_in_doubt_of_its_depth_still_shows_its_colours_from_its_own_place():
+    depth = np.full((40, 50), 3.0, np.float32)
+    scores = {}
+    for confidence in (1.0, 0.1):
+        view = replace(view_of(depth), confidence=np.full(depth.shape, confidence, np.float32))
+        source = prepare(view, CPU)
+        for angle, x in ((0, 0.0), (1, 0.05), (20, 1.1)):
+            target = synthetic.look_at((x, -3.0, 1.0), (0.0, 0.0, 0.4), 50, 40)
+            rays = rays_of(target, CPU)
+            seen = blend.sight(source, target, rays, intersect(source, target, rays, torch.full((len(rays),), 3.0)).t)
+            scores[confidence, angle] = float(seen.score.reshape(40, 50)[20, 25])
+    assert scores[0.1, 0] == pytest.approx(scores[1.0, 0], rel=0.01)
+    assert scores[0.1, 0] > scores[0.1, 1] > 3 * scores[0.1, 20]
+    assert scores[0.1, 20] < 0.15 * scores[1.0, 20]
 
 
 # --- splat -------------------------------------------------------------------

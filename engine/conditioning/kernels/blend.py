@@ -13,7 +13,7 @@ from ..source import BESIDE_EDGE, SKY, SOLID, USABLE, Source
 from .lookup import HALF, ONE, ZERO, F, half, look, project, tangent, turn
 
 _TOLERANCE, _BORDER, _UNSEEN = F(reference.TOLERANCE), F(reference.BORDER), F(reference.UNSEEN_DEPTH)
-_BAND, _EDGE = F(0.03), F(BESIDE_EDGE)
+_BAND, _EDGE, _ASKEW = F(0.03), F(BESIDE_EDGE), F(reference.ASKEW)
 _MOST, _LEAST = F(1e8), F(1e-8)
 _DEEP = F(1023)
 _ROUND = F(math.sqrt(2))
@@ -114,12 +114,13 @@ def sight(disparity, gradient, state, lens, pose, zoom, coarsest, x, y, depth, s
         edge = min(min(u + HALF, lens[4] - HALF - u), min(v + HALF, lens[5] - HALF - v))
         fade = min(max(edge * fading, F(0.02)), ONE)
         bits = state[best]
-        sure = half(bits >> 16) * (ONE if bits & SOLID != 0 else _EDGE)
-        worth = fits * sure if surface else ZERO
-        guess = (known == ZERO) & (bits & (USABLE | SKY) == USABLE)
         dot = px * bx + py * by + pz * bz
         length = (px * px + py * py + pz * pz) * (bx * bx + by * by + bz * bz)
         parallel = min(max(HALF + HALF * dot / math.sqrt(max(length, F(1e-30))), ZERO), ONE)
+        doubt = (ONE - half(bits >> 16)) * min((ONE - parallel) * _ASKEW, ONE)
+        sure = (ONE - doubt) * (ONE if bits & SOLID != 0 else _EDGE)
+        worth = fits * sure if surface else ZERO
+        guess = (known == ZERO) & (bits & (USABLE | SKY) == USABLE)
         parallel *= parallel
         parallel *= parallel
         parallel *= parallel

@@ -8,7 +8,7 @@ ALIKE = 0.02
 """Pixels of a partner; planes that differ by less are one."""
 
 FACING = 0.01
-"""Area on a partner of a pixel's plane, in its pixels, up to which the partner sees the plane edge-on or from behind: not at all."""
+"""Area on a partner, in its pixels, of a pixel's plane: up to this it is seen edge-on or from behind, which is not at all."""
 
 FREE_SPACE = 1.03
 """A hypothesis is refuted when a sure depth behind it is this many times as far."""
