@@ -19,7 +19,7 @@ UNSEEN_DEPTH = 0.03
 """Score of a photo that has no depth there: its colour is a guess, taken when no photo knows better."""
 PARALLAX = 8
 """How much photos taken from the target's own direction are preferred: the power of cos² of half the angle between."""
-ASKEW = 400
+ASKEW = 60
 """How soon a doubtful depth spoils a photo's colours: by sin² of half the angle between photo and target, times this, up to 1.
 From its own place its colours are right whatever the depth."""
 BORDER = 0.03
