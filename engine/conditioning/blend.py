@@ -17,7 +17,7 @@ SHARPNESS = 2
 """Photos are blended by their score to this power: the best one wins, near ties melt into each other."""
 UNSEEN_DEPTH = 0.03
 """Score of a photo that has no depth there: its colour is a guess, taken when no photo knows better."""
-PARALLAX = 8
+PARALLAX = 16
 """How much photos taken from the target's own direction are preferred: the power of cos² of half the angle between."""
 ASKEW = 60
 """How soon a doubtful depth spoils a photo's colours: by sin² of half the angle between photo and target, times this, up to 1.

@@ -17,7 +17,7 @@ BLOCK = 16
 """Side of the blocks of pixels that are culled against the target's frustum, pixels."""
 SKY, USABLE, SOLID = 1, 2, 4
 """Flags of a pixel: the photo saw sky; its colour may be used; it lies inside a surface, not beside a depth edge."""
-BESIDE_EDGE = 0.3
+BESIDE_EDGE = 0.6
 """What a pixel beside a depth edge is worth, of one inside a surface."""
 
 

@@ -14,6 +14,8 @@ from .lookup import HALF, ONE, ZERO, F, half, look, project, tangent, turn
 
 _TOLERANCE, _BORDER, _UNSEEN = F(reference.TOLERANCE), F(reference.BORDER), F(reference.UNSEEN_DEPTH)
 _BAND, _EDGE, _ASKEW = F(0.03), F(BESIDE_EDGE), F(reference.ASKEW)
+_SQUARED = round(math.log2(reference.PARALLAX))
+"""How often a number is squared for that power."""
 _MOST, _LEAST = F(1e8), F(1e-8)
 _DEEP = F(1023)
 _ROUND = F(math.sqrt(2))
@@ -121,9 +123,8 @@ def sight(disparity, gradient, state, lens, pose, zoom, coarsest, x, y, depth, s
         sure = (ONE - doubt) * (ONE if bits & SOLID != 0 else _EDGE)
         worth = fits * sure if surface else ZERO
         guess = (known == ZERO) & (bits & (USABLE | SKY) == USABLE)
-        parallel *= parallel
-        parallel *= parallel
-        parallel *= parallel
+        for _ in range(_SQUARED):
+            parallel *= parallel
         value = (_UNSEEN if guess else worth) * fade * math.sqrt(min(sharpness, ONE)) * parallel
         score[i] = value if inside else ZERO
         seen[i] = ONE if (worth > F(0.05)) & inside else ZERO
