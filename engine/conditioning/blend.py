@@ -9,19 +9,19 @@ from torch import Tensor
 
 from ..job import Camera
 from .lookup import Line, Rays, line_of, look, plane, sample
-from .source import BESIDE_EDGE, SKY, SOLID, USABLE, Source
+from .source import BESIDE_EDGE, GENERATED, SKY, SOLID, USABLE, Source
 
 TOLERANCE = 0.012
 """Relative difference between a photo's depth and the surface's at which the photo's sight of it is in doubt."""
-SHARPNESS = 2
+SHARPNESS = 4
 """Photos are blended by their score to this power: the best one wins, near ties melt into each other."""
 UNSEEN_DEPTH = 0.03
 """Score of a photo that has no depth there: its colour is a guess, taken when no photo knows better."""
-PARALLAX = 16
+PARALLAX = 8
 """How much photos taken from the target's own direction are preferred: the power of cos² of half the angle between."""
 ASKEW = 60
 """How soon a doubtful depth spoils a photo's colours: by sin² of half the angle between photo and target, times this, up to 1.
-From its own place its colours are right whatever the depth."""
+From its own place its colours are right whatever the depth; what was generated is in doubt from everywhere."""
 BORDER = 0.03
 """Width of the fade at a photo's border, share of its shorter side."""
 DOUBT = 0.3
@@ -83,7 +83,8 @@ def sight(source: Source, target: Camera, rays: Rays, t: Tensor) -> Sight:
     state = source.state[cell.nearest]
     solid = torch.where(state & SOLID != 0, 1.0, BESIDE_EDGE)
     along = _along(line, t)
-    doubt = (1 - confidence) * ((1 - along) * ASKEW).clamp(max=1)
+    askew = torch.where(state & GENERATED != 0, 1.0, ((1 - along) * ASKEW).clamp(max=1))
+    doubt = (1 - confidence) * askew
     score = torch.where(known, fits * (1 - doubt) * solid, torch.zeros_like(t))
     visible = score > 0.05
     guess = (cell.known == 0) & (state & (USABLE | SKY) == USABLE)

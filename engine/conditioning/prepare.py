@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..records import View
 from .path import path_of
-from .source import BLOCK, SKY, SOLID, USABLE, Source
+from .source import BLOCK, GENERATED, SKY, SOLID, USABLE, Source
 
 BREAK = 0.015
 """Relative step in inverse depth that can be a depth edge."""
@@ -50,7 +50,7 @@ def prepare(view: View, device: torch.device) -> Source:
     # Depth as exact as a renderer's is left as it is.
     disparity = clean.smooth(disparity, noise) if noise >= SMOOTH_FROM else disparity
     kept["disparity"].copy_(disparity.reshape(-1))
-    kept["state"].copy_((sky * SKY + mask * USABLE).reshape(-1))
+    kept["state"].copy_((sky * SKY + mask * USABLE + view.generated * GENERATED).reshape(-1))
     source = Source(
         camera=camera,
         image=image.permute(2, 0, 1)[None],

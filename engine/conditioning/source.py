@@ -15,8 +15,9 @@ from ..job import Camera
 
 BLOCK = 16
 """Side of the blocks of pixels that are culled against the target's frustum, pixels."""
-SKY, USABLE, SOLID = 1, 2, 4
-"""Flags of a pixel: the photo saw sky; its colour may be used; it lies inside a surface, not beside a depth edge."""
+SKY, USABLE, SOLID, GENERATED = 1, 2, 4, 8
+"""Flags of a pixel: the photo saw sky; its colour may be used; it lies inside a surface, not beside a depth edge; it was made by the
+generator."""
 BESIDE_EDGE = 0.6
 """What a pixel beside a depth edge is worth, of one inside a surface."""
 
@@ -28,7 +29,7 @@ class Source:
     camera: of the photo, H×W. image: (1, 3, H, W) float32. disparity: (H*W,) float32, 1 / z-depth, 0 where no surface is known.
     gradient: (H*W, 2) float16, the disparity's slope per pixel in x and y divided by the disparity, within the surface.
     front: (H*W,) float32, largest disparity of the 3×3 neighbourhood (sky and unknown excluded).
-    state: (H*W,) int32, the bits of the depth's confidence (float16, 0..1) above, the flags SKY, USABLE and SOLID below.
+    state: (H*W,) int32, the bits of the depth's confidence (float16, 0..1) above, the flags below.
     blocks: (n, 2) float32, nearest and farthest z-depth of each 16×16 block (row-major); (inf, 0) where it has no surface.
     gain: (3,) float32, multiplies the photo's colours to even out exposure.
     packed: what the CPU's kernels read instead, made when first needed.

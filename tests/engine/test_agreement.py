@@ -56,7 +56,7 @@ def test_a_blurred_frame_gets_back_what_the_photos_know():
 
 def test_a_shift_of_colour_is_undone_and_detail_finer_than_the_photos_is_left():
     warper, condition, truth = scene((-0.6, -3.0, 1.0))
-    where = (condition.level > 1) & (condition.confidence > 0.6)
+    where = (condition.level > 1) & (condition.confidence > 0.8)
     checks = 0.05 * (np.indices(truth.shape[:2]).sum(0) % 2 * 2.0 - 1)[..., None]
     held = agreement.agreeing((truth + 0.06 + checks).astype(np.float32), condition, warper)
     left = held - truth
@@ -106,7 +106,7 @@ def test_a_photos_gain_is_heeded():
     warper, condition, truth = scene((-0.6, -3.0, 1.0))
     warper.sources[0].gain = torch.tensor([0.5, 0.5, 0.5])
     frame = (truth * 0.5).astype(np.float32)
-    where = (condition.level > 1) & (condition.confidence > 0.6)
+    where = (condition.level > 1) & (condition.confidence > 0.8)
     held = agreement.agreeing(frame, condition, warper)
     assert abs((held - frame)[where].mean()) < 0.01
 

@@ -53,6 +53,10 @@ def test_a_photo_in_doubt_of_its_depth_still_shows_its_colours_from_its_own_plac
     assert scores[0.1, 0] == pytest.approx(scores[1.0, 0], rel=0.01)
     assert scores[0.1, 0] > scores[0.1, 1] > 3 * scores[0.1, 20]
     assert scores[0.1, 20] < 0.15 * scores[1.0, 20]
+    made = prepare(replace(view_of(depth), confidence=np.full(depth.shape, 0.1, np.float32), generated=True), CPU)
+    rays = rays_of(made.camera, CPU)
+    seen = blend.sight(made, made.camera, rays, torch.full((len(rays),), 3.0))
+    assert float(seen.score.max()) < 0.11, "what was generated is no surer from its own place"
 
 
 # --- splat -------------------------------------------------------------------

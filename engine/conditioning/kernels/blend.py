@@ -9,13 +9,11 @@ import numpy as np
 
 from ...compiled import exp, inline, kernel
 from .. import blend as reference
-from ..source import BESIDE_EDGE, SKY, SOLID, USABLE, Source
+from ..source import BESIDE_EDGE, GENERATED, SKY, SOLID, USABLE, Source
 from .lookup import HALF, ONE, ZERO, F, half, look, project, tangent, turn
 
 _TOLERANCE, _BORDER, _UNSEEN = F(reference.TOLERANCE), F(reference.BORDER), F(reference.UNSEEN_DEPTH)
 _BAND, _EDGE, _ASKEW = F(0.03), F(BESIDE_EDGE), F(reference.ASKEW)
-_SQUARED = round(math.log2(reference.PARALLAX))
-"""How often a number is squared for that power."""
 _MOST, _LEAST = F(1e8), F(1e-8)
 _DEEP = F(1023)
 _ROUND = F(math.sqrt(2))
@@ -119,12 +117,14 @@ def sight(disparity, gradient, state, lens, pose, zoom, coarsest, x, y, depth, s
         dot = px * bx + py * by + pz * bz
         length = (px * px + py * py + pz * pz) * (bx * bx + by * by + bz * bz)
         parallel = min(max(HALF + HALF * dot / math.sqrt(max(length, F(1e-30))), ZERO), ONE)
-        doubt = (ONE - half(bits >> 16)) * min((ONE - parallel) * _ASKEW, ONE)
+        askew = ONE if bits & GENERATED != 0 else min((ONE - parallel) * _ASKEW, ONE)
+        doubt = (ONE - half(bits >> 16)) * askew
         sure = (ONE - doubt) * (ONE if bits & SOLID != 0 else _EDGE)
         worth = fits * sure if surface else ZERO
         guess = (known == ZERO) & (bits & (USABLE | SKY) == USABLE)
-        for _ in range(_SQUARED):
-            parallel *= parallel
+        parallel *= parallel
+        parallel *= parallel
+        parallel *= parallel
         value = (_UNSEEN if guess else worth) * fade * math.sqrt(min(sharpness, ONE)) * parallel
         score[i] = value if inside else ZERO
         seen[i] = ONE if (worth > F(0.05)) & inside else ZERO
@@ -207,6 +207,7 @@ def add(
         red, green, blue = sample(texels, offsets, gain, lens, us[i], vs[i], level[i])
         s = score[i] if score[i] > _FLOOR else ZERO
         weight = s * s
+        weight *= weight
         reds[i] += red * weight
         greens[i] += green * weight
         blues[i] += blue * weight
