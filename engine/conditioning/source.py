@@ -16,8 +16,8 @@ from ..job import Camera
 BLOCK = 16
 """Side of the blocks of pixels that are culled against the target's frustum, pixels."""
 SKY, USABLE, SOLID, GENERATED = 1, 2, 4, 8
-"""Flags of a pixel: the photo saw sky; its colour may be used; it lies inside a surface, not beside a depth edge; it was made by the
-generator."""
+"""Flags of a pixel: the photo saw sky; its colour may be used; it lies inside a surface, not beside a depth edge; it was made by
+the generator."""
 BESIDE_EDGE = 0.6
 """What a pixel beside a depth edge is worth, of one inside a surface."""
 
