@@ -20,8 +20,15 @@ from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
 
 OWN, FILLED = 0.06, 0.03
 """What counts against a pixel's own best match, which nobody confirmed, and against what its surroundings suggest."""
-REACH, REMOTE = 0.3, 0.2
-"""Distance from where a plane is sure to be, share of the photo's longer side, and what it costs to go on that far."""
+ONE_OF_MANY = 0.15
+"""What counts besides against a match in bland surroundings."""
+FETCHED, FARTHEST = 0.12, 0.5
+"""What counts against surroundings that are far or of other colours, see :func:`consistency.fill`, and the most of it."""
+REMOTE = 0.2
+"""What it costs a plane to go on far from where it is sure to be: as far as the photo is long if all that is sure belongs to it,
+for one of fewer pixels as much less."""
+REACH = 0.3
+"""Share of the photo's longer side around a pixel, where it is asked how well a proposal fits."""
 FITS = 0.01
 """Relative difference of depth up to which a sure pixel belongs to a hypothesis."""
 SWITCH, CONTRAST = 0.5, 0.12
@@ -104,34 +111,38 @@ def costs(judge: Judge, hypotheses: list[Planes], only: torch.Tensor) -> torch.T
 
 
 def choose(
-    frame: Frame,
     judge: Judge,
     firmness: torch.Tensor,
     own: Planes,
     filled: Planes,
+    fetched: torch.Tensor,
     planes: list[Planes],
     proposal: Planes | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inverse depth (H, W), its cost (H, W) 0..1, and of the ``planes`` the likeliest (H, W), 0 where the depth is firm.
 
     own: what was matched. firmness: (H, W) 0..1, how far it is believed whatever else speaks for another; at 1 it stays. filled:
-    what the surroundings suggest. proposal: what something else suggests (a scan, a learned model).
+    what the surroundings suggest, and how far it is ``fetched`` (H, W). proposal: what something else suggests (a scan, a learned
+    model).
     """
     hypotheses = [own, filled, *planes, *([] if proposal is None else [proposal])]
     firm = firmness > 0.5
     fits = torch.stack([(hypothesis.w / own.w.clamp_min(1e-12) - 1).abs() < FITS for hypothesis in hypotheses], -1)
     against = costs(judge, hypotheses, firmness < 1)
-    against[..., 0] += OWN
-    against[..., 1] += FILLED
+    # where all looks alike, nothing speaks for a depth that matches
+    telling = judge.frame.telling[..., None]
+    against = torch.where(against < UNSEEN, torch.lerp(torch.full_like(against, UNSEEN), against, telling), against)
+    against[..., 0] += OWN + ONE_OF_MANY * (1 - telling[..., 0])
+    against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
     for number in range(2, 2 + len(planes)):
-        against[..., number] += _remote(firm & fits[..., number])
+        against[..., number] += _remote(firm, fits[..., number])
     if proposal is not None:
         against[..., -1] += _doubt(firm, fits[..., -1])
     # where the depth stands firm it is only asked what fits; planes first, so that they are handed on to what does not
     certain = (~fits).float()
     certain[..., :2] = certain[..., :2].clamp_min(0.05)
     volume = torch.lerp(against, certain, firmness[..., None])
-    chosen = aggregation.semi_global(volume, frame.image, None, SWITCH, CONTRAST).argmin(-1, keepdim=True)
+    chosen = aggregation.semi_global(volume, judge.frame.image, None, SWITCH, CONTRAST).argmin(-1, keepdim=True)
     chosen = torch.where(firmness[..., None] >= 1, torch.zeros_like(chosen), chosen)
     w = torch.stack([hypothesis.w for hypothesis in hypotheses], -1)
     plane = torch.zeros_like(own.w)
@@ -141,10 +152,12 @@ def choose(
     return w.gather(-1, chosen)[..., 0], volume.gather(-1, chosen)[..., 0], plane
 
 
-def _remote(members: torch.Tensor) -> torch.Tensor:
-    """(H, W) cost of a plane's going on far from the sure pixels (H, W) that belong to it."""
+def _remote(sure: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
+    """(H, W) cost of a plane's going on far from the sure pixels (H, W) that it fits (H, W)."""
+    members = sure & fits
     away = cv2.distanceTransform((~members).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 3)
-    return torch.from_numpy(away).to(members.device).div(REACH * max(members.shape)).clamp_max(1) * REMOTE
+    reach = max(members.shape) * float(members.sum() / sure.sum().clamp_min(1))
+    return torch.from_numpy(away).to(members.device).div(max(reach, 1.0)).clamp_max(1) * REMOTE
 
 
 def _doubt(known: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:

@@ -156,18 +156,21 @@ def specks(w: torch.Tensor, area: float = 1e-4, jump: float = 0.01) -> torch.Ten
     return torch.from_numpy(clean == 32767).to(w.device)
 
 
-def fill(w: torch.Tensor, known: torch.Tensor, image: torch.Tensor, fall: float = 0.12, colour: float = 6.0) -> torch.Tensor:
-    """Inverse depth (H, W) for every pixel: known ones keep theirs, the others extend a surface nearby.
+def fill(
+    w: torch.Tensor, known: torch.Tensor, image: torch.Tensor, fall: float = 0.12, colour: float = 6.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverse depth (H, W) for every pixel: known ones keep theirs, the others extend a surface nearby. And how far-fetched that
+    is (H, W): the distance over ``fall``, and ``colour`` times the difference of colour; 0 where it is known.
 
     Each unknown pixel takes the smoothed plane of a known pixel that is near, like in colour and rather behind than in front
     (what no other photo sees was hidden, so it is background). Found by jump flooding (Rong & Tan 2006). known: (H, W) bool.
-    image: (3, H, W). fall: weight of a distance of the whole image against ``colour`` for a difference of 1 in RGB.
+    image: (3, H, W). fall: share of the image's longer side.
     """
     h, width = w.shape
     if max(h, width) > FILL_SIZE and bool(known[::2, ::2].any()):
         half = fill(w[::2, ::2], known[::2, ::2], image[:, ::2, ::2], fall, colour)
-        twice = half.repeat_interleave(2, 0).repeat_interleave(2, 1)[:h, :width]
-        return torch.where(known, w, twice)
+        twice, fetched = (x.repeat_interleave(2, 0).repeat_interleave(2, 1)[:h, :width] for x in half)
+        return torch.where(known, w, twice), fetched.masked_fill(known, 0)
     smooth = torch.where(known, w, torch.zeros_like(w))
     du, dv = slopes(smooth, 4, 0.02)
     low, high = w[known].min(), w[known].max()
@@ -178,10 +181,13 @@ def fill(w: torch.Tensor, known: torch.Tensor, image: torch.Tensor, fall: float 
     planes, grid = torch.stack([smooth, du, dv]), pixel_grid(h, width, w.device)[:2]
     value, du, dv = planes.reshape(3, -1)[:, chosen].reshape(3, h, width)
     offset = grid - grid.reshape(2, -1)[:, chosen].reshape(2, h, width)
+    fetched = offset.square().sum(0).sqrt() / (fall * max(h, width))
+    fetched += colour * (smoothed - smoothed.reshape(3, -1)[:, chosen].reshape(3, h, width)).abs().amax(0)
     extended = (value + du * offset[0] + dv * offset[1]).clamp(float(low), float(high))
     extended = torch.minimum(torch.maximum(extended, 0.7 * value), 1.4 * value)
     result = torch.where(known, w, extended)
-    return torch.where(known, w, weighted_median(result, torch.ones_like(w), image, 2, 4, 0.1, ~known))
+    filled = weighted_median(result, torch.ones_like(w), image, 2, 4, 0.1, ~known)
+    return torch.where(known, w, filled), fetched.masked_fill(known, 0)
 
 
 @on_cpu(maps.flood)

@@ -24,6 +24,8 @@ from .kernels import sweep as kernels
 from .kernels.limits import FACING, LONELY, NOISE
 
 LUMA = (0.299, 0.587, 0.114)
+BLAND = 1e-4
+"""Variance of grey (sRGB-coded, 0..1; 5×5 pixels) around which texture begins to tell more than noise and shading do."""
 
 
 @dataclass
@@ -55,6 +57,14 @@ class Frame:
     def soft(self) -> torch.Tensor:
         """(3, H, W) the image averaged over windows of 5 pixels: what a small shift or fine texture does not change."""
         return F.avg_pool2d(self.image, 5, 1, 2, count_include_pad=False)
+
+    @functools.cached_property
+    def telling(self) -> torch.Tensor:
+        """(H, W) 0..1 how far the texture around a pixel tells places apart; in bland surroundings many depths match alike."""
+        gray = self.gray[None, None]
+        mean, square = (F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)[0, 0] for x in (gray, gray * gray))
+        variance = (square - mean * mean).clamp_min(0)
+        return variance**2 / (variance**2 + BLAND**2)
 
 
 def make_frame(photo: Photo, longest: int, device: torch.device) -> Frame:

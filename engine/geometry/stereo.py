@@ -34,6 +34,8 @@ SHIFT = 0.003
 """Farthest, as a share of the image's longer side, a pixel may land from itself after going to another photo and back."""
 AGREEMENT = (-3.7, -2.1, -1.6, -0.5)
 """Log-odds of a depth's being right with 0, 1, 2, 3 and more photos that agree."""
+BLAND_AGREEMENT = (-3.0, -1.1, 0.0, 0.5)
+"""As AGREEMENT, but of the most that a depth can be believed in bland surroundings, whatever else speaks for it."""
 GOOD_COST = 0.13
 """Matching cost that speaks neither for nor against a depth."""
 SKY = 0.7
@@ -248,7 +250,7 @@ def _sharpen(states: list[_State], work: list[_State], frames, clock: Clock) -> 
     for state in work:
         state.before = state.w
     for turn in range(ROUNDS):
-        certain = [_certainty(state) for state in states]
+        certain = [_certainty(state, frame) for state, frame in zip(states, frames)]
         found = []
         for number, state in enumerate(work):
             partners = [(frames[j], states[j].w, certain[j]) for j in state.scope.partners if states[j].w is not None]
@@ -260,26 +262,31 @@ def _sharpen(states: list[_State], work: list[_State], frames, clock: Clock) -> 
         _judge(states, work, frames)
 
 
-def _confidence(state: _State) -> torch.Tensor:
+def _odds(agreement: Sequence[float], state: _State) -> torch.Tensor:
+    """(H, W) the log-odds for as many photos as agree."""
+    return torch.tensor(agreement, device=state.w.device)[state.agree.long().clamp(0, len(agreement) - 1)]
+
+
+def _confidence(state: _State, frame: matching.Frame) -> torch.Tensor:
     """(H, W) 0..1, the chance that the depth is right: a logistic model of what was measured, fitted on rendered scenes.
 
     It looks at the number of photos that agree, at the share of the surroundings that continue the surface, and at the
-    matching cost; specks of depth unlike all around them are doubted.
+    matching cost; specks of depth unlike all around them are doubted, and so is what was matched where all looks alike.
     """
     du, dv = patchmatch.slopes(state.w)
     support = consistency.support(matching.Planes(state.w, du, dv))
-    many = torch.tensor(AGREEMENT, device=state.w.device)[state.agree.long().clamp(0, len(AGREEMENT) - 1)]
     good = ((GOOD_COST - state.cost) / GOOD_COST).clamp(-3, 1)
-    confidence = torch.sigmoid(many + 4.5 * support + torch.where(good > 0, 4.0 * good, 0.9 * good)).clamp_max(0.98)
+    confidence = torch.sigmoid(_odds(AGREEMENT, state) + 4.5 * support + torch.where(good > 0, 4.0 * good, 0.9 * good)).clamp_max(0.98)
+    confidence = torch.lerp(torch.minimum(confidence, _odds(BLAND_AGREEMENT, state).sigmoid()), confidence, frame.telling)
     confidence = torch.where(consistency.specks(state.w), confidence * 0.3, confidence)
     return torch.where(state.w > 0, confidence, torch.full_like(confidence, SKY))
 
 
-def _certainty(state: _State) -> torch.Tensor | None:
+def _certainty(state: _State, frame: matching.Frame) -> torch.Tensor | None:
     """(H, W) 0..1 how sure each depth is, a given one wholly; None where there is no depth map."""
     if state.w is None:
         return None
-    return torch.ones_like(state.w) if state.given else _confidence(state)
+    return torch.ones_like(state.w) if state.given else _confidence(state, frame)
 
 
 def _finish(
@@ -287,7 +294,7 @@ def _finish(
 ) -> list[View]:
     """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
     _find_sky(states, work, frames)
-    certain = [_certainty(state) for state in states]
+    certain = [_certainty(state, frame) for state, frame in zip(states, frames)]
     surfaces = _planes(states, frames, certain)
     views = []
     for index, state in enumerate(states):
@@ -321,9 +328,9 @@ def _find_sky(states: list[_State], work: list[_State], frames) -> None:
     """Mark the sky of every photo: inverse depth 0."""
     found = []
     for state in work:
-        partners = [frames[j] for j in state.scope.partners]
-        evident = (state.agree > 0) & (state.w > 0) & (_confidence(state) > 0.5) & (state.cost < 2 * GOOD_COST)
-        found.append(torch.from_numpy(sky.find(frames[states.index(state)], partners, evident)).to(state.w.device))
+        frame, partners = frames[states.index(state)], [frames[j] for j in state.scope.partners]
+        evident = (state.agree > 0) & (state.w > 0) & (_confidence(state, frame) > 0.5) & (state.cost < 2 * GOOD_COST)
+        found.append(torch.from_numpy(sky.find(frame, partners, evident)).to(state.w.device))
     for state, blue in zip(work, found):
         state.w = torch.where(blue, torch.zeros_like(state.w), state.w)
 
@@ -375,11 +382,11 @@ def _completed(
     sources = (firmness > 0.5) & ~consistency.specks(islands, area=1e-3)
     if not bool(known.any()):
         return w, confidence * 0.5
-    filled = consistency.fill(w, sources if bool(sources.any()) else known, frame.image)
+    filled, fetched = consistency.fill(w, sources if bool(sources.any()) else known, frame.image)
     if state.w is None:
         return torch.where(known, w, filled), torch.where(known, confidence, confidence.clamp(0.02, 0.2))
     matched, firmness = w, torch.where(blue, torch.ones_like(firmness), firmness)
-    w, cost, plane = _chosen(state, judge, firmness, w, filled, surfaces)
+    w, cost, plane = _chosen(state, judge, firmness, w, filled, fetched, surfaces)
     known = (known | blue) & ((w - matched).abs() <= CHANGED * matched)
     confidence = torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(aggregator.GUESS, 0.5))
     others = [state.w, state.before, filled, seen, plane]
@@ -388,7 +395,7 @@ def _completed(
     return aggregate(cues.Findings(judge, w, others, confidence, own, state.agree, state.cost, known, step))
 
 
-def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, surfaces: np.ndarray):
+def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, fetched, surfaces: np.ndarray):
     """:func:`completion.choose` among what was matched, what the surroundings suggest, and the scene's large planes (K, 4)."""
     frame = judge.frame
     own, around = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
@@ -397,7 +404,7 @@ def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, surface
     if state.proposal is not None:
         proposed = _inverse(state.proposal, frame.size, w.device)
         proposal = matching.Planes(proposed, *patchmatch.slopes(proposed))
-    return completion.choose(frame, judge, firmness, own, around, hypotheses, proposal)
+    return completion.choose(judge, firmness, own, around, fetched, hypotheses, proposal)
 
 
 def _seen_by_others(index: int, states, certain, frames) -> tuple[torch.Tensor, torch.Tensor]:

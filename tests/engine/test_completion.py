@@ -158,7 +158,7 @@ def test_what_is_hidden_continues_the_plane_and_what_is_known_stays(found):
     flat = torch.zeros_like(true)
     hypotheses = [planes.seen_from(plane, CAMERAS[1], (120, 160), CPU) for plane in found]
     guess = matching.Planes(own, flat, flat)
-    w, cost, plane = completion.choose(frame(1), judge(), known.float(), guess, guess, hypotheses)
+    w, cost, plane = completion.choose(judge(), known.float(), guess, guess, torch.zeros(120, 160), hypotheses)
     assert torch.equal(w[known], true[known])
     wall = ~known & torch.from_numpy(np.abs(cams.unproject(CAMERAS[1], SCENE[1][1])[..., 1] - 1.6) < 1e-3)
     right = (w / true - 1).abs() < 0.01

@@ -296,7 +296,7 @@ def test_filling_extends_the_plane_behind():
     image = torch.full((3, 60, 80), 0.5)
     image[:, 20:40, 30:50] = 0.9
     broken = torch.where(known, w, torch.zeros_like(w))
-    filled = consistency.fill(broken, known, image)
+    filled, _ = consistency.fill(broken, known, image)
     assert torch.equal(filled[known], w[known])
     assert (filled[20:40, 50:60] / truth[20:40, 50:60] - 1).abs().max() < 0.02
 
