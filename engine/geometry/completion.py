@@ -11,9 +11,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..compiled import on_cpu
-from . import aggregation
+from . import aggregation, consistency
 from .kernels import judging
 from .kernels.limits import FLAT, FREE_SPACE, HIDDEN, PLAIN, SURE, UNSEEN
 from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
@@ -27,6 +28,10 @@ FETCHED, FARTHEST = 0.12, 0.5
 REMOTE = 0.2
 """What it costs a plane to go on far from where it is sure to be: as far as the photo is long if all that is sure belongs to it,
 for one of fewer pixels as much less."""
+FOREIGN, FOREIGN_MOST = 1.2, 0.25
+"""What a difference of colour (RGB) from those costs a plane where there is texture, and the most of it."""
+NEAR, COARSE = 0.1, 4
+"""Share of the photo's longer side that makes a plane's pixels foreign as a difference of colour does; pixels asked together."""
 REACH = 0.3
 """Share of the photo's longer side around a pixel, where it is asked how well a proposal fits."""
 FITS = 0.01
@@ -135,7 +140,8 @@ def choose(
     against[..., 0] += OWN + ONE_OF_MANY * (1 - telling[..., 0])
     against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
     for number in range(2, 2 + len(planes)):
-        against[..., number] += _remote(firm, fits[..., number])
+        members = firm & fits[..., number]
+        against[..., number] += _remote(firm, members) + telling[..., 0] * _foreign(members, judge.frame.image)
     if proposal is not None:
         against[..., -1] += _doubt(firm, fits[..., -1])
     # where the depth stands firm it is only asked what fits; planes first, so that they are handed on to what does not
@@ -152,12 +158,24 @@ def choose(
     return w.gather(-1, chosen)[..., 0], volume.gather(-1, chosen)[..., 0], plane
 
 
-def _remote(sure: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
-    """(H, W) cost of a plane's going on far from the sure pixels (H, W) that it fits (H, W)."""
-    members = sure & fits
+def _remote(sure: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
+    """(H, W) cost of a plane's going on far from those of the sure pixels (H, W) that belong to it (H, W)."""
     away = cv2.distanceTransform((~members).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 3)
     reach = max(members.shape) * float(members.sum() / sure.sum().clamp_min(1))
     return torch.from_numpy(away).to(members.device).div(max(reach, 1.0)).clamp_max(1) * REMOTE
+
+
+def _foreign(members: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """(H, W) cost of a plane's going on where the photo (3, H, W) looks unlike the plane's pixels (H, W) that are near."""
+    height, width = members.shape
+    few = F.avg_pool2d(members.float()[None, None], COARSE, ceil_mode=True)[0, 0] > 0.5
+    if not bool(few.any()):
+        return torch.full_like(image[0], FOREIGN_MOST)
+    small = F.avg_pool2d(image[None], COARSE, ceil_mode=True)[0]
+    source = consistency.nearest(few, torch.zeros_like(small[0]), small, NEAR, consistency.COLOUR)
+    unlike = (small - small.reshape(3, -1)[:, source.reshape(-1)].reshape(small.shape)).abs().amax(0)
+    cost = (FOREIGN * unlike).clamp_max(FOREIGN_MOST)
+    return cost.repeat_interleave(COARSE, 0).repeat_interleave(COARSE, 1)[:height, :width]
 
 
 def _doubt(known: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ SHIFT = 0.003
 """Farthest, as a share of the image's longer side, a pixel may land from itself after going to another photo and back."""
 AGREEMENT = (-3.7, -2.1, -1.6, -0.5)
 """Log-odds of a depth's being right with 0, 1, 2, 3 and more photos that agree."""
-BLAND_AGREEMENT = (-3.0, -1.1, 0.0, 0.5)
+BLAND_AGREEMENT = (-3.0, -1.1, 0.0, 2.0)
 """As AGREEMENT, but of the most that a depth can be believed in bland surroundings, whatever else speaks for it."""
 GOOD_COST = 0.13
 """Matching cost that speaks neither for nor against a depth."""
@@ -267,17 +267,23 @@ def _odds(agreement: Sequence[float], state: _State) -> torch.Tensor:
     return torch.tensor(agreement, device=state.w.device)[state.agree.long().clamp(0, len(agreement) - 1)]
 
 
-def _confidence(state: _State, frame: matching.Frame) -> torch.Tensor:
+def _match(state: _State) -> torch.Tensor:
     """(H, W) 0..1, the chance that the depth is right: a logistic model of what was measured, fitted on rendered scenes.
 
     It looks at the number of photos that agree, at the share of the surroundings that continue the surface, and at the
-    matching cost; specks of depth unlike all around them are doubted, and so is what was matched where all looks alike.
+    matching cost.
     """
     du, dv = patchmatch.slopes(state.w)
     support = consistency.support(matching.Planes(state.w, du, dv))
     good = ((GOOD_COST - state.cost) / GOOD_COST).clamp(-3, 1)
-    confidence = torch.sigmoid(_odds(AGREEMENT, state) + 4.5 * support + torch.where(good > 0, 4.0 * good, 0.9 * good)).clamp_max(0.98)
-    confidence = torch.lerp(torch.minimum(confidence, _odds(BLAND_AGREEMENT, state).sigmoid()), confidence, frame.telling)
+    good = torch.where(good > 0, 4.0 * good, 0.9 * good)
+    return (_odds(AGREEMENT, state) + 4.5 * support + good).sigmoid().clamp_max(0.98)
+
+
+def _confidence(state: _State, frame: matching.Frame) -> torch.Tensor:
+    """(H, W) 0..1 of :func:`_match`, less where all looks alike, and for specks of depth unlike all around them."""
+    match = _match(state)
+    confidence = torch.lerp(torch.minimum(match, _odds(BLAND_AGREEMENT, state).sigmoid()), match, frame.telling)
     confidence = torch.where(consistency.specks(state.w), confidence * 0.3, confidence)
     return torch.where(state.w > 0, confidence, torch.full_like(confidence, SKY))
 
@@ -356,6 +362,8 @@ def _completed(
     """Inverse depth (0 = sky) and confidence (H, W) of one photo, every pixel given a value."""
     state, frame = states[index], frames[index]
     seen, trust = _seen_by_others(index, states, certain, frames)
+    partners = [j for j in state.scope.partners if states[j].w is not None]
+    judge = completion.Judge(frame, [(frames[j], states[j].w, certain[j]) for j in partners])
     if state.w is None:
         w, confidence = seen, trust * 0.5
         if state.proposal is not None:
@@ -368,10 +376,9 @@ def _completed(
     else:
         w, confidence = state.w, certain[index]
         blue = w == 0
-        better = (confidence < UNSURE) & (trust > 0.5)
+        # what they know of behind it speaks against its own depth only if they see past that
+        better = (confidence < UNSURE) & (trust > 0.5) & ((seen > w) | (judge.refutations(w) > confidence))
         w, confidence = torch.where(better, seen, w), torch.where(better, trust * 0.7, confidence)
-    partners = [j for j in state.scope.partners if states[j].w is not None]
-    judge = completion.Judge(frame, [(frames[j], states[j].w, certain[j]) for j in partners])
     known = (confidence >= UNSURE) & (w > 0) & (judge.refutations(w) <= confidence)
     if not bool(known.any()):
         return w, confidence * 0.5
@@ -391,8 +398,7 @@ def _completed(
     confidence = torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(aggregator.GUESS, 0.5))
     others = [state.w, state.before, filled, seen, plane]
     step = _pixel_step(state, frame, [frames[j] for j in state.scope.partners])
-    own = certain[index]
-    return aggregate(cues.Findings(judge, w, others, confidence, own, state.agree, state.cost, known, step))
+    return aggregate(cues.Findings(judge, w, others, confidence, _match(state), state.agree, state.cost, known, step))
 
 
 def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, fetched, surfaces: np.ndarray):
