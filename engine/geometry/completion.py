@@ -30,8 +30,9 @@ REMOTE = 0.2
 for one of fewer pixels as much less."""
 FOREIGN, FOREIGN_MOST = 1.2, 0.25
 """What a difference of colour (RGB) from those costs a plane where there is texture, and the most of it."""
-NEAR, COARSE = 0.1, 4
-"""Share of the photo's longer side that makes a plane's pixels foreign as a difference of colour does; pixels asked together."""
+NEAR, COARSE = 0.2, 200
+"""Share of the photo's longer side that counts as a sixth of all difference of colour when those are looked for, and about the
+pixels of that side when they are."""
 REACH = 0.3
 """Share of the photo's longer side around a pixel, where it is asked how well a proposal fits."""
 FITS = 0.01
@@ -168,14 +169,15 @@ def _remote(sure: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
 def _foreign(members: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     """(H, W) cost of a plane's going on where the photo (3, H, W) looks unlike the plane's pixels (H, W) that are near."""
     height, width = members.shape
-    few = F.avg_pool2d(members.float()[None, None], COARSE, ceil_mode=True)[0, 0] > 0.5
+    size = max(1, round(max(height, width) / COARSE))
+    few = F.avg_pool2d(members.float()[None, None], size, ceil_mode=True)[0, 0] > 0.5
     if not bool(few.any()):
         return torch.full_like(image[0], FOREIGN_MOST)
-    small = F.avg_pool2d(image[None], COARSE, ceil_mode=True)[0]
+    small = F.avg_pool2d(image[None], size, ceil_mode=True)[0]
     source = consistency.nearest(few, torch.zeros_like(small[0]), small, NEAR, consistency.COLOUR)
     unlike = (small - small.reshape(3, -1)[:, source.reshape(-1)].reshape(small.shape)).abs().amax(0)
     cost = (FOREIGN * unlike).clamp_max(FOREIGN_MOST)
-    return cost.repeat_interleave(COARSE, 0).repeat_interleave(COARSE, 1)[:height, :width]
+    return cost.repeat_interleave(size, 0).repeat_interleave(size, 1)[:height, :width]
 
 
 def _doubt(known: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:

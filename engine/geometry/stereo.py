@@ -376,9 +376,7 @@ def _completed(
     else:
         w, confidence = state.w, certain[index]
         blue = w == 0
-        # what they know of behind it speaks against its own depth only if they see past that
-        better = (confidence < UNSURE) & (trust > 0.5) & ((seen > w) | (judge.refutations(w) > confidence))
-        w, confidence = torch.where(better, seen, w), torch.where(better, trust * 0.7, confidence)
+        w, confidence = _corrected(judge, w, confidence, seen, trust)
     known = (confidence >= UNSURE) & (w > 0) & (judge.refutations(w) <= confidence)
     if not bool(known.any()):
         return w, confidence * 0.5
@@ -399,6 +397,15 @@ def _completed(
     others = [state.w, state.before, filled, seen, plane]
     step = _pixel_step(state, frame, [frames[j] for j in state.scope.partners])
     return aggregate(cues.Findings(judge, w, others, confidence, _match(state), state.agree, state.cost, known, step))
+
+
+def _corrected(judge: completion.Judge, w, confidence, seen, trust) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverse depth and confidence (H, W), those of the others, ``seen`` and ``trust`` (H, W), where the own depth is unsure.
+
+    What they know of behind it speaks against it only if they see past it.
+    """
+    better = (confidence < UNSURE) & (trust > 0.5) & ((seen > w) | (judge.refutations(w) > confidence))
+    return torch.where(better, seen, w), torch.where(better, trust * 0.7, confidence)
 
 
 def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, fetched, surfaces: np.ndarray):
