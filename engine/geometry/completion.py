@@ -21,6 +21,7 @@ from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
 
 OWN, FILLED = 0.06, 0.03
 """What counts against a pixel's own best match, which nobody confirmed, and against what its surroundings suggest."""
+CONTRA = 0.0
 ONE_OF_MANY = 0.15
 """What counts besides against a match in bland surroundings."""
 FETCHED, FARTHEST = 0.12, 0.5
@@ -137,7 +138,7 @@ def choose(
     against = costs(judge, hypotheses, firmness < 1)
     # where all looks alike, nothing speaks for a depth that matches
     telling = judge.frame.telling[..., None]
-    against = torch.where(against < UNSEEN, torch.lerp(torch.full_like(against, UNSEEN), against, telling), against)
+    against = UNSEEN + (against - UNSEEN) * torch.where(against < UNSEEN, telling, 1 + CONTRA * (1 - telling))
     against[..., 0] += OWN + ONE_OF_MANY * (1 - telling[..., 0])
     against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
     for number in range(2, 2 + len(planes)):

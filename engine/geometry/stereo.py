@@ -250,7 +250,7 @@ def _sharpen(states: list[_State], work: list[_State], frames, clock: Clock) -> 
     for state in work:
         state.before = state.w
     for turn in range(ROUNDS):
-        certain = [_certainty(state, frame) for state, frame in zip(states, frames)]
+        certain = [_certainty(state) for state in states]
         found = []
         for number, state in enumerate(work):
             partners = [(frames[j], states[j].w, certain[j]) for j in state.scope.partners if states[j].w is not None]
@@ -267,32 +267,35 @@ def _odds(agreement: Sequence[float], state: _State) -> torch.Tensor:
     return torch.tensor(agreement, device=state.w.device)[state.agree.long().clamp(0, len(agreement) - 1)]
 
 
-def _match(state: _State) -> torch.Tensor:
+def _confidence(state: _State) -> torch.Tensor:
     """(H, W) 0..1, the chance that the depth is right: a logistic model of what was measured, fitted on rendered scenes.
 
     It looks at the number of photos that agree, at the share of the surroundings that continue the surface, and at the
-    matching cost.
+    matching cost; specks of depth unlike all around them are doubted.
     """
     du, dv = patchmatch.slopes(state.w)
     support = consistency.support(matching.Planes(state.w, du, dv))
     good = ((GOOD_COST - state.cost) / GOOD_COST).clamp(-3, 1)
     good = torch.where(good > 0, 4.0 * good, 0.9 * good)
-    return (_odds(AGREEMENT, state) + 4.5 * support + good).sigmoid().clamp_max(0.98)
-
-
-def _confidence(state: _State, frame: matching.Frame) -> torch.Tensor:
-    """(H, W) 0..1 of :func:`_match`, less where all looks alike, and for specks of depth unlike all around them."""
-    match = _match(state)
-    confidence = torch.lerp(torch.minimum(match, _odds(BLAND_AGREEMENT, state).sigmoid()), match, frame.telling)
+    confidence = (_odds(AGREEMENT, state) + 4.5 * support + good).sigmoid().clamp_max(0.98)
     confidence = torch.where(consistency.specks(state.w), confidence * 0.3, confidence)
     return torch.where(state.w > 0, confidence, torch.full_like(confidence, SKY))
 
 
-def _certainty(state: _State, frame: matching.Frame) -> torch.Tensor | None:
+def _certainty(state: _State) -> torch.Tensor | None:
     """(H, W) 0..1 how sure each depth is, a given one wholly; None where there is no depth map."""
     if state.w is None:
         return None
-    return torch.ones_like(state.w) if state.given else _confidence(state, frame)
+    return torch.ones_like(state.w) if state.given else _confidence(state)
+
+
+def _believed(state: _State, frame: matching.Frame) -> torch.Tensor | None:
+    """:func:`_certainty`, less where all looks alike: there many depths match."""
+    certain = _certainty(state)
+    if certain is None or state.given:
+        return certain
+    bland = torch.minimum(certain, _odds(BLAND_AGREEMENT, state).sigmoid())
+    return torch.where(state.w > 0, torch.lerp(bland, certain, frame.telling), certain)
 
 
 def _finish(
@@ -300,7 +303,7 @@ def _finish(
 ) -> list[View]:
     """Confidence, sky, what is missing filled; the Views at the photos' own sizes."""
     _find_sky(states, work, frames)
-    certain = [_certainty(state, frame) for state, frame in zip(states, frames)]
+    certain = [_believed(state, frame) for state, frame in zip(states, frames)]
     surfaces = _planes(states, frames, certain)
     views = []
     for index, state in enumerate(states):
@@ -335,7 +338,7 @@ def _find_sky(states: list[_State], work: list[_State], frames) -> None:
     found = []
     for state in work:
         frame, partners = frames[states.index(state)], [frames[j] for j in state.scope.partners]
-        evident = (state.agree > 0) & (state.w > 0) & (_confidence(state, frame) > 0.5) & (state.cost < 2 * GOOD_COST)
+        evident = (state.agree > 0) & (state.w > 0) & (_confidence(state) > 0.5) & (state.cost < 2 * GOOD_COST)
         found.append(torch.from_numpy(sky.find(frame, partners, evident)).to(state.w.device))
     for state, blue in zip(work, found):
         state.w = torch.where(blue, torch.zeros_like(state.w), state.w)
@@ -396,7 +399,7 @@ def _completed(
     confidence = torch.where(known, confidence, (0.6 - 1.5 * cost).clamp(aggregator.GUESS, 0.5))
     others = [state.w, state.before, filled, seen, plane]
     step = _pixel_step(state, frame, [frames[j] for j in state.scope.partners])
-    return aggregate(cues.Findings(judge, w, others, confidence, _match(state), state.agree, state.cost, known, step))
+    return aggregate(cues.Findings(judge, w, others, confidence, _confidence(state), state.agree, state.cost, known, step))
 
 
 def _corrected(judge: completion.Judge, w, confidence, seen, trust) -> tuple[torch.Tensor, torch.Tensor]:

@@ -45,7 +45,7 @@ def test_confidence_of_what_is_bland_is_that_of_agreement_alone(agree):
     here = frame(1, painted(1))
     state = stereo._State(None, ranges.Scope([0], np.zeros(0), 1.0, 0.0), False, camera=here.camera, w=inverse(1))
     state.cost, state.agree = torch.zeros(SIZE), torch.full(SIZE, float(agree))
-    confidence, match = stereo._confidence(state, here), stereo._match(state)
+    confidence, match = stereo._believed(state, here), stereo._confidence(state)
     most = 1 / (1 + np.exp(-stereo.BLAND_AGREEMENT[min(agree, 3)]))
     bland = here.telling < 0.05
     assert float(confidence[bland].max()) < most + 0.05
