@@ -21,9 +21,8 @@ from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
 
 OWN, FILLED = 0.06, 0.03
 """What counts against a pixel's own best match, which nobody confirmed, and against what its surroundings suggest."""
-CONTRA = 0.0
-ONE_OF_MANY = 0.15
-"""What counts besides against a match in bland surroundings."""
+ONE_OF_MANY, CONTRARY = 0.15, 2.0
+"""What counts besides against a match in bland surroundings, and how much more other colours count there."""
 FETCHED, FARTHEST = 0.12, 0.5
 """What counts against surroundings that are far or of other colours, see :func:`consistency.fill`, and the most of it."""
 REMOTE = 0.2
@@ -136,9 +135,9 @@ def choose(
     firm = firmness > 0.5
     fits = torch.stack([(hypothesis.w / own.w.clamp_min(1e-12) - 1).abs() < FITS for hypothesis in hypotheses], -1)
     against = costs(judge, hypotheses, firmness < 1)
-    # where all looks alike, nothing speaks for a depth that matches
+    # where all looks alike, nothing speaks for a depth that matches, but all the more against one that does not
     telling = judge.frame.telling[..., None]
-    against = UNSEEN + (against - UNSEEN) * torch.where(against < UNSEEN, telling, 1 + CONTRA * (1 - telling))
+    against = UNSEEN + (against - UNSEEN) * torch.where(against < UNSEEN, telling, 1 + CONTRARY * (1 - telling))
     against[..., 0] += OWN + ONE_OF_MANY * (1 - telling[..., 0])
     against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
     for number in range(2, 2 + len(planes)):

@@ -34,7 +34,7 @@ SHIFT = 0.003
 """Farthest, as a share of the image's longer side, a pixel may land from itself after going to another photo and back."""
 AGREEMENT = (-3.7, -2.1, -1.6, -0.5)
 """Log-odds of a depth's being right with 0, 1, 2, 3 and more photos that agree."""
-BLAND_AGREEMENT = (-3.0, -1.1, 0.0, 2.0)
+BLAND_AGREEMENT = (-3.0, -1.1, 0.5, 3.0)
 """As AGREEMENT, but of the most that a depth can be believed in bland surroundings, whatever else speaks for it."""
 GOOD_COST = 0.13
 """Matching cost that speaks neither for nor against a depth."""
