@@ -11,10 +11,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..compiled import on_cpu
-from . import aggregation, consistency
+from . import aggregation
 from .kernels import judging
 from .kernels.limits import FLAT, FREE_SPACE, HIDDEN, PLAIN, SURE, UNSEEN
 from .matching import Frame, Planes, SlantedMatcher, pixel_grid, sample
@@ -28,11 +27,6 @@ FETCHED, FARTHEST = 0.12, 0.5
 REMOTE = 0.2
 """What it costs a plane to go on far from where it is sure to be: as far as the photo is long if all that is sure belongs to it,
 for one of fewer pixels as much less."""
-FOREIGN, FOREIGN_MOST = 1.2, 0.25
-"""What a difference of colour (RGB) from those costs a plane where there is texture, and the most of it."""
-NEAR, COARSE = 0.2, 200
-"""Share of the photo's longer side that counts as a sixth of all difference of colour when those are looked for, and about the
-pixels of that side when they are."""
 REACH = 0.3
 """Share of the photo's longer side around a pixel, where it is asked how well a proposal fits."""
 FITS = 0.01
@@ -141,8 +135,7 @@ def choose(
     against[..., 0] += OWN + ONE_OF_MANY * (1 - telling[..., 0])
     against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
     for number in range(2, 2 + len(planes)):
-        members = firm & fits[..., number]
-        against[..., number] += _remote(firm, members) + telling[..., 0] * _foreign(members, judge.frame.image)
+        against[..., number] += _remote(firm, firm & fits[..., number])
     if proposal is not None:
         against[..., -1] += _doubt(firm, fits[..., -1])
     # where the depth stands firm it is only asked what fits; planes first, so that they are handed on to what does not
@@ -164,20 +157,6 @@ def _remote(sure: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
     away = cv2.distanceTransform((~members).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 3)
     reach = max(members.shape) * float(members.sum() / sure.sum().clamp_min(1))
     return torch.from_numpy(away).to(members.device).div(max(reach, 1.0)).clamp_max(1) * REMOTE
-
-
-def _foreign(members: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """(H, W) cost of a plane's going on where the photo (3, H, W) looks unlike the plane's pixels (H, W) that are near."""
-    height, width = members.shape
-    size = max(1, round(max(height, width) / COARSE))
-    few = F.avg_pool2d(members.float()[None, None], size, ceil_mode=True)[0, 0] > 0.5
-    if not bool(few.any()):
-        return torch.full_like(image[0], FOREIGN_MOST)
-    small = F.avg_pool2d(image[None], size, ceil_mode=True)[0]
-    source = consistency.nearest(few, torch.zeros_like(small[0]), small, NEAR, consistency.COLOUR)
-    unlike = (small - small.reshape(3, -1)[:, source.reshape(-1)].reshape(small.shape)).abs().amax(0)
-    cost = (FOREIGN * unlike).clamp_max(FOREIGN_MOST)
-    return cost.repeat_interleave(size, 0).repeat_interleave(size, 1)[:height, :width]
 
 
 def _doubt(known: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:

@@ -93,17 +93,6 @@ def test_a_plane_goes_on_far_only_if_much_belongs_to_it():
     assert float(costs[1].max()) == pytest.approx(completion.REMOTE)
 
 
-def test_a_plane_is_foreign_among_other_colours():
-    image = torch.full((3, *SIZE), 0.2)
-    image[:, :, 80:] = 0.8
-    members = torch.zeros(SIZE, dtype=torch.bool)
-    members[:, :40] = True
-    cost = completion._foreign(members, image)
-    assert float(cost[:, :76].max()) < 1e-6
-    assert float(cost[:, 84:].min()) == pytest.approx(completion.FOREIGN_MOST)
-    assert float(completion._foreign(torch.zeros_like(members), image).min()) == completion.FOREIGN_MOST
-
-
 def test_what_is_filled_from_afar_or_from_other_colours_is_far_fetched():
     image = torch.full((3, 60, 80), 0.5)
     image[:, :, 60:] = 0.9
