@@ -119,7 +119,7 @@ def choose(
     planes: list[Planes],
     proposal: Planes | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Inverse depth (H, W), its cost (H, W) 0..1, and of the ``planes`` the likeliest (H, W), 0 where the depth is firm.
+    """Inverse depth (H, W), its cost (H, W), 0 and more, and of the ``planes`` the likeliest (H, W), 0 where the depth is firm.
 
     own: what was matched. firmness: (H, W) 0..1, how far it is believed whatever else speaks for another; at 1 it stays. filled:
     what the surroundings suggest, and how far it is ``fetched`` (H, W). proposal: what something else suggests (a scan, a learned

@@ -178,7 +178,8 @@ def fill(
     low, high = w[known].min(), w[known].max()
     smoothed = F.avg_pool2d(image[None], 5, 1, 2, count_include_pad=False)[0]
     nearness = 0.4 * (smooth / w[known].median()).clamp(0.5, 2.0)
-    chosen = nearest(known, nearness, smoothed, fall, colour).reshape(-1)
+    steps = [1 << power for power in range((max(h, width) - 1).bit_length())][::-1]
+    chosen = flood(known, nearness, smoothed, [*steps, 2, 1], fall, colour).clamp_min(0).reshape(-1)
     planes, grid = torch.stack([smooth, du, dv]), pixel_grid(h, width, w.device)[:2]
     value, du, dv = planes.reshape(3, -1)[:, chosen].reshape(3, h, width)
     offset = grid - grid.reshape(2, -1)[:, chosen].reshape(2, h, width)
@@ -189,12 +190,6 @@ def fill(
     result = torch.where(known, w, extended)
     filled = weighted_median(result, torch.ones_like(w), image, 2, 4, 0.1, ~known)
     return torch.where(known, w, filled), fetched.masked_fill(known, 0)
-
-
-def nearest(known: torch.Tensor, nearness: torch.Tensor, image: torch.Tensor, fall: float, colour: float) -> torch.Tensor:
-    """(H, W) index of the known pixel that suits each best, see :func:`flood`; 0 if none is known."""
-    steps = [1 << power for power in range((max(known.shape) - 1).bit_length())][::-1]
-    return flood(known, nearness, image, [*steps, 2, 1], fall, colour).clamp_min(0)
 
 
 @on_cpu(maps.flood)

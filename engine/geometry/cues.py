@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from ..compiled import on_cpu
 from . import consistency, patchmatch
@@ -157,9 +156,7 @@ def _maps(findings: Findings, plane: Planes) -> torch.Tensor:
     """(MAPS, H, W) of each pixel itself: colour; texture; what the classical steps made of it; how exactly a pixel of parallax
     tells its depth; how steep the surface is, how far its surroundings continue it, and what steps of depth are near."""
     frame, w = findings.judge.frame, plane.w.clamp_min(1e-12)
-    gray = frame.gray[None, None]
-    mean, square = (F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)[0, 0] for x in (gray, gray * gray))
-    texture = ((square - mean * mean).clamp_min(0) + 1e-6).log10() / 3 + 1
+    texture = (frame.variance + 1e-6).log10() / 3 + 1
     jumps = [_jump(plane.w, radius) for radius in (1, 4)]
     support = consistency.support(plane)
     steep = (torch.maximum(plane.du.abs(), plane.dv.abs()) / w * 50).clamp_max(1)

@@ -58,13 +58,18 @@ class Frame:
         """(3, H, W) the image averaged over windows of 5 pixels: what a small shift or fine texture does not change."""
         return F.avg_pool2d(self.image, 5, 1, 2, count_include_pad=False)
 
+    @property
+    def variance(self) -> torch.Tensor:
+        """(H, W) variance of grey over windows of 5 pixels."""
+        gray = self.gray[None, None]
+        mean, square = (F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)[0, 0] for x in (gray, gray * gray))
+        return (square - mean * mean).clamp_min(0)
+
     @functools.cached_property
     def telling(self) -> torch.Tensor:
         """(H, W) 0..1 how far the texture around a pixel tells places apart; in bland surroundings many depths match alike."""
-        gray = self.gray[None, None]
-        mean, square = (F.avg_pool2d(x, 5, 1, 2, count_include_pad=False)[0, 0] for x in (gray, gray * gray))
-        variance = (square - mean * mean).clamp_min(0)
-        return variance**2 / (variance**2 + BLAND**2)
+        squared = self.variance**2
+        return squared / (squared + BLAND**2)
 
 
 def make_frame(photo: Photo, longest: int, device: torch.device) -> Frame:
