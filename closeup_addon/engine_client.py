@@ -29,6 +29,8 @@ TERMINATE_SECONDS = 3.0
 """How long it may take to end after that, before it is killed."""
 MAX_WAITING = 200_000
 """Events that nobody has fetched yet; an engine that says more is ended."""
+FLOOD, FLOOD_SECONDS = 50_000, 10.0
+"""An engine that says so much within so short a time is ended, however fast it is fetched."""
 BATCH = 256
 """Events after which the reader lets others work for BATCH_SECONDS: a flood must not slow Blender down."""
 BATCH_SECONDS = 0.02
@@ -182,8 +184,10 @@ class EngineClient:
         """Kill the engine for a reason that the last event will tell."""
         with self._lock:
             self._breach = self._breach or (code, message)
-            self._events.clear()
+            unheard, self._events = self._events, deque()
         self.kill()
+        while unheard:  # one by one: Blender's thread gets its turn in between
+            unheard.pop()
 
     # --- threads -----------------------------------------------------------------
 
@@ -215,7 +219,7 @@ class EngineClient:
 
     def _read(self, process: EngineProcess) -> None:
         """Events into the queue until the engine has gone or breaks the protocol."""
-        rest, count = b"", 0
+        rest, count, since = b"", 0, time.monotonic()
         while chunk := _chunk(process.stdout):
             *lines, rest = (rest + chunk).split(b"\n")
             try:
@@ -224,6 +228,9 @@ class EngineClient:
                     count += 1
                     if count % BATCH == 0:
                         time.sleep(BATCH_SECONDS)
+                    if count % FLOOD == 0:
+                        _check_pace(since)
+                        since = time.monotonic()
                 if len(rest) > protocol.MAX_LINE:
                     raise protocol.ProtocolError(f"A line of more than {protocol.MAX_LINE} bytes is too long.")
             except protocol.ProtocolError as error:
@@ -294,6 +301,13 @@ def _chunk(stream) -> bytes:
         return os.read(stream.fileno(), _CHUNK)
     except (OSError, ValueError):
         return b""
+
+
+def _check_pace(since: float) -> None:
+    """Raises ProtocolError when FLOOD events took too short a time."""
+    seconds = time.monotonic() - since
+    if seconds < FLOOD_SECONDS:
+        raise protocol.ProtocolError(f"{FLOOD} messages came in {seconds:.1f} seconds.")
 
 
 def _closed(code: str, message: str) -> dict:

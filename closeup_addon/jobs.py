@@ -273,9 +273,7 @@ class Queue:
             shot.done, shot.total, shot.seconds_left = event["done"], event["total"], event["seconds_left"]
             self._log_progress(shot)
         elif kind == "frame":
-            shot.frames.add(event["frame"])
-            left = "" if shot.seconds_left is None else f", {duration(shot.seconds_left)} left"
-            log.info("%s: frame %s (%d of %d)%s", shot.name, event["frame"], len(shot.frames), shot.frame_total, left)
+            self._note_frame(shot, event["frame"])
         elif kind == "stalled":
             shot.stalled = event["message"]
             if shot.stalled:
@@ -290,6 +288,14 @@ class Queue:
         elif kind == "done":
             shot.seconds = event["seconds"]
             self._read_results(shot)
+
+    def _note_frame(self, shot: Shot, frame: int) -> None:
+        """A frame is told once: an engine that repeats itself must not fill the console."""
+        if frame in shot.frames:
+            return
+        shot.frames.add(frame)
+        left = "" if shot.seconds_left is None else f", {duration(shot.seconds_left)} left"
+        log.info("%s: frame %s (%d of %d)%s", shot.name, frame, len(shot.frames), shot.frame_total, left)
 
     def _log_progress(self, shot: Shot) -> None:
         """Every few seconds a line for who looks at the console."""

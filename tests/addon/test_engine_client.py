@@ -121,10 +121,24 @@ def test_what_an_engine_may_do_stops_no_job(scene, photos, fake_engine, fault):
     assert shot.state == "done", shot.error
 
 
-def test_a_flood_of_events_is_stemmed(scene, photos, fake_engine, monkeypatch):
-    monkeypatch.setattr(module("closeup_addon.engine_client"), "MAX_WAITING", 5000)
+def test_a_flood_of_events_is_stemmed(scene, photos, fake_engine, monkeypatch, caplog):
+    monkeypatch.setattr(module("closeup_addon.engine_client"), "FLOOD", 5000)
     shot = worked_off_freely(photos, fake_engine, "floods")
-    assert shot.error_code == "protocol" and "messages wait" in shot.error
+    assert shot.error_code == "protocol" and "5000 messages came in " in shot.error
+    told = [record for record in caplog.records if "frame 1 " in record.getMessage()]
+    assert 1 <= len(told) <= 3, "a frame is told once in each try"
+    next_job_works(photos, fake_engine)
+
+
+def test_events_that_nobody_fetches_do_not_fill_the_memory(scene, photos, fake_engine, monkeypatch):
+    monkeypatch.setattr(module("closeup_addon.engine_client"), "MAX_WAITING", 1000)
+    fake_engine("floods")
+    shot = submit(photos)
+    while shot.state == "queued":
+        queue().pump()
+    time.sleep(2.0)  # Blender is busy with something else
+    work_off(shot)
+    assert shot.error_code == "protocol" and "More than 1000 messages wait" in shot.error
     next_job_works(photos, fake_engine)
 
 
