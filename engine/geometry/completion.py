@@ -24,6 +24,12 @@ ONE_OF_MANY, CONTRARY = 0.15, 2.0
 """What counts besides against a match in bland surroundings, and how much more other colours count there."""
 FETCHED, FARTHEST = 0.12, 0.5
 """What counts against surroundings that are far or of other colours, see :func:`consistency.fill`, and the most of it."""
+CONTINUES, CONTINUED, NEARBY = 0.3, 0.15, 0.4
+"""What speaks for a match much like what the surroundings suggest, and for that; up to which relative difference of inverse
+depth, and how far-fetched, it does. A match that nobody could confirm may still show that a curved surface goes on."""
+FOREIGN, TINGE, MOST_FOREIGN = 2.0, 0.15, 0.5
+"""What counts against a depth where another photo is sure of a surface: by how much more than a tinge the colours differ; and the
+most of it. Texture alone is blind to that: a window of one surface correlates a little with one of almost any other."""
 REMOTE = 0.2
 """What it costs a plane to go on far from where it is sure to be: as far as the photo is long if all that is sure belongs to it,
 for one of fewer pixels as much less."""
@@ -53,6 +59,21 @@ class Judge:
             inside, _, _, ratio, sure = self.look(number, self.pixels, w.reshape(-1))
             strongest = torch.where(inside & (ratio > FREE_SPACE), torch.maximum(strongest, sure), strongest)
         return strongest.reshape(w.shape)
+
+    def strangeness(self, w: torch.Tensor, only: torch.Tensor) -> torch.Tensor:
+        """(H, W) largest difference of a colour channel to a partner that is sure of a surface at that very depth.
+
+        0 where none is, and outside ``only`` (H, W). w: (H, W) inverse depth.
+        """
+        index = only.reshape(-1).nonzero()[:, 0]
+        own, pixels, w = self.frame.soft.reshape(3, -1)[:, index], self.pixels[:, index], w.reshape(-1)[index]
+        most = torch.zeros_like(w)
+        for number, (partner, _, _) in enumerate(self.partners):
+            inside, u, v, ratio, sure = self.look(number, pixels, w)
+            there = inside & (sure > SURE) & (ratio < FREE_SPACE) & (ratio > HIDDEN)
+            unlike = (sample(partner.soft, u, v)[:, 0] - own).abs().amax(0)
+            most = torch.where(there, torch.maximum(most, unlike), most)
+        return torch.zeros(only.numel(), device=w.device).index_copy(0, index, most).reshape(only.shape)
 
     @property
     def device(self) -> torch.device:
@@ -129,11 +150,14 @@ def choose(
     firm = firmness > 0.5
     fits = torch.stack([(hypothesis.w / own.w.clamp_min(1e-12) - 1).abs() < FITS for hypothesis in hypotheses], -1)
     against = costs(judge, hypotheses, firmness < 1)
+    strange = torch.stack([judge.strangeness(hypothesis.w, firmness < 1) for hypothesis in hypotheses], -1)
+    against = (against + (FOREIGN * (strange - TINGE)).clamp(0, MOST_FOREIGN)).clamp_max(1)
     # where all looks alike, nothing speaks for a depth that matches, but all the more against one that does not
     telling = judge.frame.telling[..., None]
     against = UNSEEN + (against - UNSEEN) * torch.where(against < UNSEEN, telling, 1 + CONTRARY * (1 - telling))
     against[..., 0] += OWN + ONE_OF_MANY * (1 - telling[..., 0])
     against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
+    against[..., :2] -= _continues(own, filled, fetched)[..., None] * telling
     for number in range(2, 2 + len(planes)):
         against[..., number] += _remote(firm, firm & fits[..., number])
     if proposal is not None:
@@ -150,6 +174,12 @@ def choose(
         likeliest = 2 + against[..., 2 : 2 + len(planes)].argmin(-1, keepdim=True)
         plane = torch.where(firm, plane, w.gather(-1, likeliest)[..., 0].clamp_min(0))
     return w.gather(-1, chosen)[..., 0], volume.gather(-1, chosen)[..., 0], plane
+
+
+def _continues(own: Planes, filled: Planes, fetched: torch.Tensor) -> torch.Tensor:
+    """(H, W) what speaks for a match that continues its surroundings; all of (H, W)."""
+    alike = 1 - (own.w / filled.w.clamp_min(1e-12) - 1).abs() / CONTINUED
+    return CONTINUES * alike.clamp(0, 1) * (1 - fetched / NEARBY).clamp(0, 1)
 
 
 def _remote(sure: torch.Tensor, members: torch.Tensor) -> torch.Tensor:

@@ -2,25 +2,13 @@
 
 import numpy as np
 import pytest
-import synthetic
 import torch
+from three_views import CAMERAS, CPU, EVERYWHERE, SCENE, SIZE, frame, inverse
 
 from engine.geometry import completion, consistency, matching, planes, ranges, stereo
-from engine.records import Photo
 
-CPU = torch.device("cpu")
-SIZE = (120, 160)
-CAMERAS = synthetic.arc(3, SIZE[1], SIZE[0], spread=40)
-SCENE = [synthetic.cast(camera) for camera in CAMERAS]
-"""A ground (z = 0), a wall (y = 1.6), a sphere and a box."""
-EVERYWHERE = torch.ones(SIZE, dtype=torch.bool)
 BLAND = slice(85, 120)
 """Rows of the photos that show nothing but the ground."""
-
-
-def frame(index, image=None):
-    image = SCENE[index][0] if image is None else image
-    return matching.make_frame(Photo(f"p{index}", image, np.ones(image.shape[:2], bool), CAMERAS[index]), SIZE[1], CPU)
 
 
 def painted(index):
@@ -28,10 +16,6 @@ def painted(index):
     image = SCENE[index][0].copy()
     image[BLAND] = 0.6 + np.random.default_rng(index).normal(0, 0.004, image[BLAND].shape)
     return image.clip(0, 1).astype(np.float32)
-
-
-def inverse(index):
-    return torch.from_numpy(1 / SCENE[index][1])
 
 
 def test_noise_tells_nothing_and_texture_does():

@@ -3,37 +3,23 @@
 import cv2
 import numpy as np
 import pytest
-import synthetic
 import torch
+from three_views import CAMERAS, CPU, EVERYWHERE, SCENE, SIZE, frame, inverse
 
 from engine import camera as cams
 from engine.geometry import completion, matching, planes, ranges, stereo
 from engine.geometry.kernels import limits
 from engine.records import Photo
 
-CPU = torch.device("cpu")
-CAMERAS = synthetic.arc(3, 160, 120, spread=40)
-SCENE = [synthetic.cast(camera) for camera in CAMERAS]
-"""A ground (z = 0), a wall (y = 1.6), a sphere and a box."""
-
-
-def frame(index):
-    image, _ = SCENE[index]
-    return matching.make_frame(Photo(f"p{index}", image, np.ones(image.shape[:2], bool), CAMERAS[index]), 160, CPU)
-
-
-def inverse(index):
-    return torch.from_numpy(1 / SCENE[index][1])
-
 
 def judge(index=1):
-    others = [(frame(j), inverse(j), torch.ones(120, 160)) for j in range(3) if j != index]
+    others = [(frame(j), inverse(j), torch.ones(SIZE)) for j in range(3) if j != index]
     return completion.Judge(frame(index), others)
 
 
 @pytest.fixture(scope="module")
 def found():
-    everywhere = torch.ones(120, 160, dtype=torch.bool)
+    everywhere = EVERYWHERE.clone()
     points = [planes.oriented_points(inverse(i), everywhere, camera) for i, camera in enumerate(CAMERAS)]
     return planes.find(np.concatenate(points))
 
@@ -61,7 +47,7 @@ def test_what_another_photo_sees_behind_a_thing_is_not_that_thing():
     states = [
         stereo._State(photo, scope, False, camera=f.camera, w=inverse(i)) for i, (photo, f) in enumerate(zip(photos, frames))
     ]
-    certain = [torch.full((120, 160), 0.9)] * 3
+    certain = [torch.full(SIZE, 0.9)] * 3
     seen, trust = stereo._seen_by_others(1, states, certain, frames)
     around = torch.from_numpy(cv2.dilate(card.astype(np.uint8), np.ones((9, 9))) == 0)
     assert (seen[44:76, 64:96] == 0).float().mean() > 0.95
@@ -74,7 +60,7 @@ def test_agreement_is_that_of_photos_that_show_the_same():
     card = np.zeros(SCENE[1][0].shape[:2], bool)
     card[40:80, 60:100] = True
     image = np.where(card[..., None], np.float32(1), SCENE[1][0])
-    frames = [frame(0), matching.make_frame(Photo("p1", image, np.ones(card.shape, bool), CAMERAS[1]), 160, CPU), frame(2)]
+    frames = [frame(0), frame(1, image), frame(2)]
     states = []
     for index, other in enumerate(frames):
         scope = ranges.Scope([j for j in range(3) if j != index], np.zeros(0), 1.0, 0.0)
@@ -89,7 +75,7 @@ def test_a_surface_that_turns_its_back_is_not_seen():
     """A window's slant decides from where its plane is seen; the cost of one that nobody can see is fixed."""
     here = judge()
     true = inverse(1)
-    everywhere = torch.ones(120, 160, dtype=torch.bool)
+    everywhere = EVERYWHERE.clone()
     flat = torch.zeros_like(true)
     seen = here.matcher.faces(matching.Planes(true.reshape(-1), flat.reshape(-1), flat.reshape(-1)), here.pixels)
     assert seen.all()
@@ -97,7 +83,7 @@ def test_a_surface_that_turns_its_back_is_not_seen():
     for plane in steep:
         faces = here.matcher.faces(*(matching.Planes(*(x.reshape(-1) for x in (plane.w, plane.du, plane.dv))), here.pixels))
         assert float(faces.float().mean(1).min()) < 0.1 and float(faces.float().mean(1).max()) > 0.9
-    alone = completion.Judge(frame(1), [(frame(0), inverse(0), torch.zeros(120, 160))])
+    alone = completion.Judge(frame(1), [(frame(0), inverse(0), torch.zeros(SIZE))])
     costs = completion.costs(alone, steep, everywhere)
     hidden = [float((costs[..., number] == limits.UNSEEN).float().mean()) for number in range(2)]
     assert max(hidden) > 0.85 and min(hidden) < 0.3
@@ -124,7 +110,7 @@ def test_points_and_normals_are_those_of_the_surface():
 
 def test_a_plane_is_seen_at_its_depth():
     camera = CAMERAS[2]
-    w = planes.seen_from(np.array([0.0, 0.0, 1.0, 0.0]), camera, (120, 160), CPU).w.numpy()
+    w = planes.seen_from(np.array([0.0, 0.0, 1.0, 0.0]), camera, SIZE, CPU).w.numpy()
     below = w > 0.05  # the horizon divides ground from nothing
     points = cams.unproject(camera, np.where(below, 1 / np.where(below, w, 1), 0))
     assert below.mean() > 0.5 and np.abs(points[below][:, 2]).max() < 1e-3
@@ -138,7 +124,7 @@ def test_a_guess_in_free_space_is_refuted():
 
 
 def test_the_truth_costs_least():
-    everywhere = torch.ones(120, 160, dtype=torch.bool)
+    everywhere = EVERYWHERE.clone()
     true = inverse(1)
     flat = torch.zeros_like(true)
     guesses = [matching.Planes(true * scale, flat, flat) for scale in (1.0, 1.06, 0.94)]
@@ -150,15 +136,51 @@ def test_the_truth_costs_least():
     assert torch.equal(part[40:60], costs[40:60]) and float(part[:40].abs().max()) == 0
 
 
+def test_another_colour_on_a_surface_that_a_photo_is_sure_of_is_strange():
+    image = SCENE[1][0].copy()
+    image[40:80, 60:100] = (0.9, 0.1, 0.1)
+    true = inverse(1)
+    for trust in (1.0, 0.0):
+        here = completion.Judge(frame(1, image), [(frame(j), inverse(j), torch.full(SIZE, trust)) for j in (0, 2)])
+        strange = here.strangeness(true, EVERYWHERE)
+        card, rest = strange[44:76, 64:96], torch.cat([strange[:36], strange[84:]])
+        if not trust:
+            assert float(strange.max()) == 0, "who knows no depth there cannot tell"
+            continue
+        assert float(card.median()) > 0.3, "a part of it is hidden from the others"
+        assert float((rest < completion.TINGE).float().mean()) > 0.9
+        assert float(here.strangeness(1.3 * true, EVERYWHERE)[44:76, 64:96].mean()) < 0.1, "there is no surface at that depth"
+        only = EVERYWHERE.clone()
+        only[:60] = False
+        part = here.strangeness(true, only)
+        assert torch.equal(part[60:], strange[60:]) and float(part[:60].max()) == 0
+
+
+def test_a_match_that_continues_its_surroundings_is_believed_before_a_plane_behind():
+    """Of what no other photo can see."""
+    true, flat = inverse(1), torch.zeros(SIZE)
+    hidden = completion.Judge(frame(1), [(frame(j), 3 * inverse(j), torch.ones(SIZE)) for j in (0, 2)])
+    around, behind = matching.Planes(true, flat, flat), matching.Planes(0.8 * true, flat, flat)
+    known = EVERYWHERE.clone()
+    known[20:50, 60:90] = False
+    for own, kept in ((1.03, True), (1.5, False)):
+        match = matching.Planes(torch.where(known, true, own * true), flat, flat)
+        # a plane that fits what is sure nearby, so that it costs nothing to go on
+        near = matching.Planes(torch.where(known, true, behind.w), flat, flat)
+        w = completion.choose(hidden, known.float(), match, around, torch.full(SIZE, 0.05), [near])[0]
+        ours = (w[22:48, 62:88] / true[22:48, 62:88] - 1).abs() < 0.04
+        assert float(ours.float().mean()) > 0.9 if kept else float(ours.float().mean()) < 0.1
+
+
 def test_what_is_hidden_continues_the_plane_and_what_is_known_stays(found):
     true = inverse(1)
-    known = torch.ones(120, 160, dtype=torch.bool)
+    known = EVERYWHERE.clone()
     known[20:50, 60:90] = False  # the wall, a part of it behind the objects' edges
     own = torch.where(known, true, true * 1.25)
     flat = torch.zeros_like(true)
-    hypotheses = [planes.seen_from(plane, CAMERAS[1], (120, 160), CPU) for plane in found]
+    hypotheses = [planes.seen_from(plane, CAMERAS[1], SIZE, CPU) for plane in found]
     guess = matching.Planes(own, flat, flat)
-    w, cost, plane = completion.choose(judge(), known.float(), guess, guess, torch.zeros(120, 160), hypotheses)
+    w, cost, plane = completion.choose(judge(), known.float(), guess, guess, torch.full(SIZE, 0.5), hypotheses)
     assert torch.equal(w[known], true[known])
     wall = ~known & torch.from_numpy(np.abs(cams.unproject(CAMERAS[1], SCENE[1][1])[..., 1] - 1.6) < 1e-3)
     right = (w / true - 1).abs() < 0.01
