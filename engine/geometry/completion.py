@@ -11,6 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from scipy import ndimage
 
 from ..compiled import on_cpu
 from . import aggregation
@@ -33,6 +34,9 @@ most of it. Texture alone is blind to that: a window of one surface correlates a
 REMOTE = 0.2
 """What it costs a plane to go on far from where it is sure to be: as far as the photo is long if all that is sure belongs to it,
 for one of fewer pixels as much less."""
+UNUSUAL, RARE, SHADES = 0.16, 0.005, 16
+"""What it costs a plane to go on in colours that are none of its own; the share of the sure pixels that must have a colour for
+half of that; and into how many shades each channel is divided for it."""
 REACH = 0.3
 """Share of the photo's longer side around a pixel, where it is asked how well a proposal fits."""
 FITS = 0.01
@@ -159,7 +163,8 @@ def choose(
     against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
     against[..., :2] -= _continues(own, filled, fetched)[..., None] * telling
     for number in range(2, 2 + len(planes)):
-        against[..., number] += _remote(firm, firm & fits[..., number])
+        members = firm & fits[..., number]
+        against[..., number] += _remote(firm, members) + _unusual(judge.frame.soft, firm, members)
     if proposal is not None:
         against[..., -1] += _doubt(firm, fits[..., -1])
     # where the depth stands firm it is only asked what fits; planes first, so that they are handed on to what does not
@@ -187,6 +192,23 @@ def _remote(sure: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
     away = cv2.distanceTransform((~members).cpu().numpy().astype(np.uint8), cv2.DIST_L2, 3)
     reach = max(members.shape) * float(members.sum() / sure.sum().clamp_min(1))
     return torch.from_numpy(away).to(members.device).div(max(reach, 1.0)).clamp_max(1) * REMOTE
+
+
+def _unusual(image: torch.Tensor, sure: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
+    """(H, W) cost of a plane's going on where colours are hardly those of the sure pixels (H, W) that belong to it (H, W).
+
+    By how much rarer a colour of the image (3, H, W) is among these than among all sure pixels.
+    """
+    red, green, blue = (image.cpu().numpy() * SHADES).astype(np.int64).clip(0, SHADES - 1)
+    colours = (red * SHADES + green) * SHADES + blue
+
+    def shares(chosen: torch.Tensor) -> np.ndarray:
+        counts = np.bincount(colours[chosen.cpu().numpy()], minlength=SHADES**3).reshape(SHADES, SHADES, SHADES)
+        return ndimage.gaussian_filter(counts / max(counts.sum(), 1), 1.0, mode="nearest").ravel()
+
+    own, usual = shares(members), shares(sure)
+    cost = UNUSUAL * (1 - own / np.maximum(usual, 1e-12)).clip(0, 1) * usual / (usual + RARE)
+    return torch.from_numpy(cost[colours].astype(np.float32)).to(image.device)
 
 
 def _doubt(known: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:

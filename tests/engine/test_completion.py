@@ -172,6 +172,22 @@ def test_a_match_that_continues_its_surroundings_is_believed_before_a_plane_behi
         assert float(ours.float().mean()) > 0.9 if kept else float(ours.float().mean()) < 0.1
 
 
+def test_a_plane_does_not_go_on_in_colours_that_only_other_surfaces_have():
+    image = torch.zeros(3, *SIZE)
+    image[:, :, :80] = torch.tensor([0.8, 0.8, 0.7])[:, None, None]  # the plane
+    image[:, :, 80:] = torch.tensor([0.4, 0.2, 0.1])[:, None, None]  # a pot
+    image[:, :10, :10] = 0.1  # neither is sure to look so
+    sure = EVERYWHERE.clone()
+    sure[:10, :10] = False
+    plane = sure.clone()
+    plane[:, 80:] = False
+    cost = completion._unusual(image, sure, plane)
+    assert float(cost[20:, :80].max()) == 0 and float(cost[:10, :10].max()) < 1e-3
+    assert float(cost[:, 80:].min()) > 0.8 * completion.UNUSUAL
+    assert float(completion._unusual(image, sure, ~plane & sure)[20:, :80].min()) > 0.8 * completion.UNUSUAL
+    assert float(completion._unusual(image, sure, sure).max()) < 1e-6
+
+
 def test_what_is_hidden_continues_the_plane_and_what_is_known_stays(found):
     true = inverse(1)
     known = EVERYWHERE.clone()
