@@ -37,6 +37,9 @@ for one of fewer pixels as much less."""
 UNUSUAL, RARE, SHADES = 0.16, 0.005, 16
 """What it costs a plane to go on in colours that are none of its own; the share of the sure pixels that must have a colour for
 half of that; and into how many shades each channel is divided for it."""
+BEHIND, BEYOND = 0.3, 0.01
+"""What it costs to lie behind a plane that bounds the scene, as ground and walls do, and what share of all that is sure may be
+there nevertheless."""
 REACH = 0.3
 """Share of the photo's longer side around a pixel, where it is asked how well a proposal fits."""
 FITS = 0.01
@@ -162,6 +165,7 @@ def choose(
     against[..., 0] += OWN + ONE_OF_MANY * (1 - telling[..., 0])
     against[..., 1] += FILLED + (FETCHED * fetched).clamp_max(FARTHEST)
     against[..., :2] -= _continues(own, filled, fetched)[..., None] * telling
+    against += _behind(hypotheses, [plane for plane in planes if _bounds(plane, own, firm)])
     for number in range(2, 2 + len(planes)):
         members = firm & fits[..., number]
         against[..., number] += _remote(firm, members) + _unusual(judge.frame.soft, firm, members)
@@ -185,6 +189,18 @@ def _continues(own: Planes, filled: Planes, fetched: torch.Tensor) -> torch.Tens
     """(H, W) what speaks for a match that continues its surroundings; all of (H, W)."""
     alike = 1 - (own.w / filled.w.clamp_min(1e-12) - 1).abs() / CONTINUED
     return CONTINUES * alike.clamp(0, 1) * (1 - fetched / NEARBY).clamp(0, 1)
+
+
+def _bounds(plane: Planes, own: Planes, sure: torch.Tensor) -> bool:
+    """Whether hardly any of the sure pixels (H, W) lie behind the plane."""
+    beyond = sure & (plane.w > 0) & (own.w < HIDDEN * plane.w)
+    return float(beyond.sum()) < BEYOND * float(sure.sum())
+
+
+def _behind(hypotheses: list[Planes], bounds: list[Planes]) -> torch.Tensor:
+    """(H, W, L) cost of each hypothesis for lying behind planes that bound the scene; sky does not."""
+    farthest = torch.stack([torch.zeros_like(hypotheses[0].w), *(plane.w for plane in bounds)]).amax(0)
+    return BEHIND * torch.stack([(plane.w > 0) & (plane.w < HIDDEN * farthest) for plane in hypotheses], -1)
 
 
 def _remote(sure: torch.Tensor, members: torch.Tensor) -> torch.Tensor:

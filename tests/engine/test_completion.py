@@ -188,6 +188,20 @@ def test_a_plane_does_not_go_on_in_colours_that_only_other_surfaces_have():
     assert float(completion._unusual(image, sure, sure).max()) < 1e-6
 
 
+def test_nothing_lies_behind_what_bounds_the_scene():
+    flat, true = torch.zeros(SIZE), inverse(1)
+    ground = planes.seen_from(np.array([0.0, 0.0, 1.0, 0.0]), CAMERAS[1], SIZE, CPU)
+    across = matching.Planes(torch.full(SIZE, float(true.median())), flat, flat)
+    own = matching.Planes(true, flat, flat)
+    assert completion._bounds(ground, own, EVERYWHERE) and not completion._bounds(across, own, EVERYWHERE)
+    below = ground.w > 0.05
+    beneath, sky = (matching.Planes(x, flat, flat) for x in (torch.where(below, 0.8 * ground.w, true), flat))
+    cost = completion._behind([own, beneath, sky], [ground])
+    assert float(cost[..., 0].max()) == 0 and float(cost[..., 2].max()) == 0
+    assert bool((cost[..., 1][below] == completion.BEHIND).all())
+    assert float(completion._behind([own, beneath], []).max()) == 0
+
+
 def test_what_is_hidden_continues_the_plane_and_what_is_known_stays(found):
     true = inverse(1)
     known = EVERYWHERE.clone()
