@@ -141,15 +141,24 @@ def photos(seed: int, textures: Bank, width: int, height: int) -> tuple[list[Pho
 def photographed(
     rng: np.random.Generator, scene: Scene, textures: Bank, width: int, height: int
 ) -> tuple[list[Photo], list[np.ndarray]]:
-    """Photos of a scene, with noise, exposure and cameras a little off, and their true z-depths (H, W)."""
+    """Photos of a scene, with noise, exposure, a JPEG's losses and cameras a little off, and their true z-depths (H, W)."""
     blur, noise, off = rng.uniform(0, 0.6), rng.uniform(0, 0.01), rng.choice([0, 0.1, 0.25])
+    quality = int(rng.integers(70, 100)) if rng.random() < 0.7 else 0
     found, truths = [], []
     for number, camera in enumerate(cameras(rng, width, height)):
         image, depth = (x.numpy() for x in render(scene, textures, camera))
         if blur > 0.3:
             image = cv2.GaussianBlur(image, (0, 0), blur)
         image = image * np.exp(rng.normal(0, 0.03)) * np.exp(rng.normal(0, 0.01, 3)) + rng.normal(0, noise, image.shape)
-        image = (np.round(np.clip(image, 0, 1) * 255) / 255).astype(np.float32)
+        image = _compressed(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8), quality).astype(np.float32) / 255
         truths.append(depth)
         found.append(Photo(f"photo {number + 1}", image, np.ones(depth.shape, bool), jittered(rng, camera, off / camera.fx)))
     return found, truths
+
+
+def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """(H, W, 3) uint8 as a JPEG of this quality shows it; at 0 as it is. In plain surroundings little else tells photos apart."""
+    if not quality:
+        return image
+    coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1]

@@ -172,6 +172,16 @@ def test_photos_of_a_room_agree_with_its_depth():
     assert (np.abs(ratio - 1) < 0.02).mean() > 0.4 and (ratio < 0.95).mean() < 0.05
 
 
+def test_a_jpeg_loses_little_and_mixes_no_channels():
+    rng = np.random.default_rng(0)
+    image = np.empty((48, 64, 3), np.uint8)
+    image[...] = (200, 90, 30)
+    image[:, 32:] = rng.integers(90, 160, (48, 32, 3))
+    assert rooms._compressed(image, 0) is image
+    fine, coarse = (rooms._compressed(image, quality).astype(float) - image for quality in (95, 70))
+    assert np.abs(fine[:, :24]).max() < 8 and 0 < np.abs(fine).mean() < np.abs(coarse).mean() < 40
+
+
 def test_a_room_follows_from_its_seed():
     first, second, other = (rooms.photos(seed, textures(), 48, 36) for seed in (7, 7, 8))
     assert np.array_equal(first[0][0].image, second[0][0].image) and np.array_equal(first[1][0], second[1][0])
