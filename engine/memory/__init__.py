@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from ..conditioning import Warper
+from ..conditioning.silhouettes import softened
 from ..job import Camera, PathFrame
 from ..records import Condition, View
 from . import captured
@@ -32,9 +33,10 @@ def segments(path: Sequence[PathFrame], length: int) -> Iterator[Sequence[PathFr
 
 
 def remembering(warper: Warper, camera: Camera) -> Condition:
-    """``warper.condition(camera)``, held to the photos' own pixels; it can be asked what the captured views say at its pixels."""
+    """``warper.condition(camera)``, its silhouettes softened, held to the photos' own pixels; it can be asked what the captured
+    views say at its pixels."""
     condition = warper.condition(camera)
-    condition.rgb = agreeing(condition.rgb, condition, warper)
+    condition.rgb = agreeing(softened(condition, warper), condition, warper)
     condition.captured = partial(captured.captured, warper, camera, condition.depth)
     return condition
 
