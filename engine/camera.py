@@ -57,6 +57,11 @@ def resized(camera: Camera, width: int, height: int) -> Camera:
     )
 
 
+def rows(camera: Camera, low: int, high: int) -> Camera:
+    """The same view's rows ``low`` to ``high`` only."""
+    return replace(camera, height=high - low, cy=camera.cy - low)
+
+
 def project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """World points (..., 3) to pixels (..., 2) and z-depth (...). Where z is 0 the pixels are not finite."""
     m = camera_from_world(camera)

@@ -7,8 +7,6 @@ resolutions, take the mean; all others keep their detail, but for surfaces seen 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import torch
@@ -32,16 +30,13 @@ def softened(condition: Condition, warper: Warper) -> np.ndarray:
     rows = max(1, BAND // camera.width)
     for top in range(0, camera.height, rows):
         bottom = min(top + rows, camera.height)
+        if not step[top:bottom].any():
+            continue
         first, last = max(0, top - MARGIN), min(camera.height, bottom + MARGIN)
-        mean, finer = (x[top - first : bottom - first] for x in _quarters(warper, _band(camera, first, last)))
+        mean, finer = (x[top - first : bottom - first] for x in _quarters(warper, cams.rows(camera, first, last)))
         soft = step[top:bottom] & finer
         colour[top:bottom][soft] = mean[soft]
     return colour
-
-
-def _band(camera: Camera, first: int, last: int) -> Camera:
-    """The camera's rows ``first`` to ``last``."""
-    return replace(camera, height=last - first, cy=camera.cy - first)
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ footprint keep one point each, so near surfaces are fine and far ones coarse.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -167,10 +166,8 @@ def _unseen(views: list[View], scan: PointCloud) -> list[dict[str, np.ndarray]]:
 
 def _rows_of(view: View, low: int, high: int) -> View:
     """A view of some of the rows only."""
-    camera = view.camera
-    moved = replace(camera, height=high - low, cy=camera.cy - low)
-    rows = slice(low, high)
-    return View(view.name, view.image[rows], moved, view.mask[rows], view.depth[rows], view.confidence[rows])
+    rows, camera = slice(low, high), cams.rows(view.camera, low, high)
+    return View(view.name, view.image[rows], camera, view.mask[rows], view.depth[rows], view.confidence[rows])
 
 
 def _look(view: View, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
