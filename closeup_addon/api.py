@@ -165,7 +165,7 @@ def measured(folder: Path) -> Path | None:
 
 
 def shots() -> list[Record]:
-    """The open file's shots, newest first, read from their folders."""
+    """The open file's shots, newest first, read from their folders. Raises CloseUpError when these cannot be read."""
     return history.history.wait()
 
 

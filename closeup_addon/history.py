@@ -29,12 +29,16 @@ class CloseUpShotItem(bpy.types.PropertyGroup):
 
 
 class History:
-    """The records that the panels show, newest first. Only :meth:`refresh` and :meth:`pump` change them."""
+    """The records that the panels show, newest first. Only :meth:`refresh` and :meth:`pump` change them.
+
+    problem: a sentence when the folders could not be read the last time.
+    """
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.project = ""
-        self._scan: tuple[threading.Thread, list] | None = None
+        self.problem = ""
+        self._scan: _Scan | None = None
         self._again = False
         self._published: list[str] = []
 
@@ -48,34 +52,35 @@ class History:
         if self._scan:
             self._again = True
             return
-        found: list = []
         blend = Path(os.path.normpath(bpy.data.filepath)) if bpy.data.filepath else None
-        arguments = (found, folders.bases(), projects(), linked(), blend)
-        thread = threading.Thread(target=_scan, args=arguments, name="closeup-history", daemon=True)
-        self._scan = (thread, found)
-        thread.start()
+        self._scan = _Scan(folders.bases(), projects(), linked(), blend)
+        self._scan.start()
 
     def pump(self) -> bool:
-        """Take over what a scan has found; True when the list has changed."""
-        if self._scan is None or self._scan[0].is_alive():
+        """Take over what a scan has found; True when there is something new to show. One that failed leaves the list as it is."""
+        if self._scan is None or self._scan.is_alive():
             return False
-        found = self._scan[1]
-        self._scan = None
+        scan, self._scan = self._scan, None
         if self._again:  # something has changed since it began
             self._again = False
             self.refresh()
             return False
-        self.records = {str(item.folder): item for item in found}
-        self.project = self.project or next((item.project for item in found if item.project), "")
+        self.problem = scan.problem
+        if self.problem:
+            return True
+        self.records = {str(item.folder): item for item in scan.found}
+        self.project = self.project or next((item.project for item in scan.found if item.project), "")
         self.publish()
         return True
 
     def wait(self) -> list[Record]:
-        """The records of the open file, at once; for scripts, which may wait."""
+        """The records of the open file, at once; for scripts, which may wait. Raises CloseUpError."""
         self.refresh()
         while self._scan:
-            self._scan[0].join()
+            self._scan.join()
             self.pump()
+        if self.problem:
+            raise CloseUpError(self.problem)
         return list(self.records.values())
 
     def add(self, new: Record) -> None:
@@ -113,12 +118,23 @@ class History:
         self._published = keys
 
 
-def _scan(found: list, *arguments: object) -> None:
-    """In a thread: the records into ``found``."""
-    try:
-        found += record.scan(*arguments)
-    except Exception:  # noqa: BLE001 - an error in a thread would be lost
-        log.exception("The shots' folders cannot be read")
+class _Scan(threading.Thread):
+    """A look through the folders, see :func:`.record.scan`. found: the records. problem: a sentence when it failed."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(name="closeup-history", daemon=True)
+        self.found: list[Record] = []
+        self.problem = ""
+        self._arguments = arguments
+
+    def run(self) -> None:
+        """In the thread."""
+        try:
+            self.found = record.scan(*self._arguments)
+        except Exception as error:  # noqa: BLE001 - an error in a thread would be lost
+            log.exception("The shots' folders cannot be read")
+            why = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+            self.problem = f"The shots' folders cannot be read ({why}); check the disk, then refresh the list in its menu."
 
 
 def projects() -> set[str]:
@@ -142,7 +158,7 @@ def project_of(scene) -> str:
 def file_loaded() -> None:
     """Another file is open."""
     history.project = ""
-    history.records = {}
+    history.records, history.problem = {}, ""
     history.publish()
     history.refresh()
 

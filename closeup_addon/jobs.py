@@ -18,7 +18,7 @@ import bpy
 
 from ..engine import job as job_file
 from ..engine.job import Job
-from . import history, photos, preferences, record, results
+from . import history, notice, photos, preferences, record, results
 from .arrival import Arrival
 from .engine_client import EngineClient
 from .errors import CloseUpError
@@ -152,6 +152,7 @@ class Queue:
         shot.seconds = made.seconds
         self.shots.append(shot)
         self.changed = True
+        notice.withdraw("generate")
         return shot
 
     def running(self, folder: Path) -> Shot | None:

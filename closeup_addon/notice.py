@@ -23,6 +23,12 @@ def of(place: str) -> tuple[str, bool] | None:
     return _shown.get(place)
 
 
+def withdraw(place: str) -> None:
+    """A panel's sentence no longer holds."""
+    if _shown.pop(place, None):
+        _redraw()
+
+
 def clear() -> None:
     """Forget everything."""
     _shown.clear()

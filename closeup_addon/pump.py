@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import coverage, history, installation, movies, preview, sequences
+from . import coverage, history, installation, movies, notice, preview, sequences
 from .extension import log
 from .jobs import queue
 
@@ -40,12 +40,20 @@ def _tick() -> float | None:
         if queue.changed or found or _lines_changed():
             queue.changed = False
             _redraw()
-    except Exception:  # noqa: BLE001
-        log.exception("The queue of close-ups stumbled")
+    except Exception as error:  # noqa: BLE001
+        _stumbled(error)
         busy = queue.active is not None
     if not (busy or queue.active or history.history.busy or installation.state.running or _others_busy()):
         return None
     return QUICK_SECONDS if queue.placing or preview.live.awaited else BUSY_SECONDS
+
+
+def _stumbled(error: Exception) -> None:
+    """Say so, once: the timer comes again at once, and with it perhaps the same error."""
+    sentence = f"CloseUp stumbled ({type(error).__name__}: {error}); copy the diagnostics and report it."
+    if notice.of("generate") != (sentence, True):
+        log.exception("The queue of close-ups stumbled")
+        notice.show("generate", sentence, wrong=True)
 
 
 def _others_busy() -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import bpy
 from bl_ui.utils import PresetPanel
 
-from ..closeup_addon import jobs, preferences
+from ..closeup_addon import jobs, notice, preferences
 from ..closeup_addon.jobs import Shot, queue
 from ..closeup_addon.languages import iface
 from .engine import draw_install
 from .panel import Panel
+from .photos import draw_notice
 from .text import wrapped
 
 
@@ -53,6 +54,9 @@ class CLOSEUP_PT_generate(Panel, bpy.types.Panel):
         if not preferences.has_engine():
             wrapped(layout, context, preferences.engine_status(), icon="INFO")
             draw_install(layout, context)
+        if notice.of("generate"):
+            draw_notice(layout, context, "generate")
+            layout.operator("closeup.copy_diagnostics", icon="COPYDOWN")
         if shot:
             _draw_shot(layout, shot, context)
 

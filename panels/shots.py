@@ -99,6 +99,8 @@ class CLOSEUP_PT_shots(Panel, bpy.types.Panel):
         column.operator("closeup.delete_shot", text="", icon="TRASH")
         column.separator()
         column.menu("CLOSEUP_MT_shot", text="", icon="DOWNARROW_HLT")
+        if history.problem:
+            wrapped(layout, context, history.problem, icon="ERROR", alert=True)
         record = history.chosen(context)
         if record is None:
             wrapped(layout, context, "Close-ups that you generate are listed here.", icon="INFO")

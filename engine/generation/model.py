@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -77,10 +78,22 @@ def network_inputs(
 
 
 def box_mean(x: Tensor, side: int) -> Tensor:
-    """(N, C, H, W) means over windows of ``side`` × ``side`` pixels that lie in the picture; one axis after the other."""
-    for window in ((1, side), (side, 1)):
-        x = F.avg_pool2d(x, window, 1, (window[0] // 2, window[1] // 2), count_include_pad=False)
-    return x
+    """(..., H, W) means over windows of ``side`` × ``side`` pixels, as far as these lie in the picture.
+
+    As products with banded matrices: several times as fast as pooling on a CPU, above all on the way back.
+    """
+    height, width = x.shape[-2:]
+    with torch.autocast(x.device.type, enabled=False):
+        return window_means(height, side, x.device).to(x.dtype) @ (x @ window_means(width, side, x.device).to(x.dtype).mT)
+
+
+@lru_cache(64)
+def window_means(length: int, side: int, device: torch.device) -> Tensor:
+    """(length, length): row i takes the mean of the ``side`` numbers about the i-th, of those that there are."""
+    with torch.inference_mode(False):  # kept for whoever asks next, to learn perhaps
+        place = torch.arange(length, device=device)
+        band = ((place - place[:, None]).abs() <= side // 2).float()
+        return band / band.sum(1, keepdim=True)
 
 
 def detail_bands(rgb: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from ..progress import EngineError
 from ..records import CAPTURED
 from .held_out import HeldOut, evaluate, held_out_sets
 from .interface import restored
-from .model import MULTIPLE, BridgeUNet, bridge_start
+from .model import MULTIPLE, BridgeUNet, box_mean, bridge_start
 from .samples import CHANNELS, Samples, fill, unpack
 
 ROLLOUT_TIMES = (0.75, 0.5, 0.25)
@@ -278,10 +278,10 @@ def augment(batch: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     turns, flip, contrast, forget, *place = torch.rand(6, generator=generator).tolist()
     size = batch.shape[-1]
     top, left = (int(share * (max(0, size - crop) + 1)) for share in place)
-    batch = torch.rot90(batch[..., top : top + crop, left : left + crop].float(), int(4 * turns), (2, 3))
-    batch = batch.flip(3) if flip < 0.5 else batch
+    batch = batch[..., top : top + crop, left : left + crop].contiguous()
+    batch = torch.rot90(batch, int(4 * turns), (2, 3)).contiguous()
+    batch = (batch.flip(3) if flip < 0.5 else batch).float()
     swap = torch.randperm(3, generator=generator)
-    batch = batch.clone(memory_format=torch.contiguous_format)
     gamma = 0.7 + 0.7 * contrast
     for first in (0, 6, 10, *range(CHANNELS, batch.shape[1], CAPTURED)):
         batch[:, first : first + 3] = batch[:, first + swap].clamp(min=0) ** gamma
@@ -352,7 +352,7 @@ def _ssim(a: Tensor, b: Tensor) -> Tensor:
     """(N,) mean structural similarity (Wang et al. 2004) with a 7×7 box for a window."""
 
     def blur(x: Tensor) -> Tensor:
-        return F.avg_pool2d(F.avg_pool2d(x, (1, 7), 1), (7, 1), 1)
+        return box_mean(x, 7)[..., 3:-3, 3:-3]
 
     ma, mb = blur(a), blur(b)
     va, vb, cov = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb

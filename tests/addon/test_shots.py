@@ -275,3 +275,34 @@ def test_results_are_shown_where_the_photos_are_not(scene, photos, fake_engine, 
     assert api().bring(folder).placed.cloud
     with pytest.raises(api().CloseUpError, match="is missing"):
         api().redo(folder)
+
+
+def test_folders_that_cannot_be_read_leave_the_list_as_it_is_and_say_so(scene, photos, fake_engine, project, monkeypatch):
+    api().generate(photos=photos, frames=[1], name="shot")
+    assert names() == ["shot-001"]
+
+    def broken(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module("closeup_addon.record"), "scan", broken)
+        error = module("closeup_addon.errors").CloseUpError
+        with pytest.raises(error, match=r"cannot be read \(Permission denied\); check the disk"):
+            names()
+    assert [record.folder.name for record in history().records.values()] == ["shot-001"]
+    assert [Path(item.folder).name for item in bpy.context.window_manager.closeup_shots] == ["shot-001"]
+    assert names() == ["shot-001"]
+    assert not history().problem
+
+
+def test_a_queue_that_stumbles_says_so_in_the_panel_and_goes_on(scene, photos, fake_engine, project, monkeypatch, capfd):
+    pump, notice = module("closeup_addon.pump"), module("closeup_addon.notice")
+    with monkeypatch.context() as patch:
+        patch.setattr(queue(), "pump", lambda: {}["nothing"])
+        pump._tick()
+        pump._tick()
+    assert capfd.readouterr().out.count("stumbled") == 1
+    sentence, wrong = notice.of("generate")
+    assert wrong and "KeyError: 'nothing'" in sentence and "copy the diagnostics" in sentence
+    assert api().generate(photos=photos, frames=[1]).state == "done"
+    assert notice.of("generate") is None
