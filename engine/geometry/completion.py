@@ -44,7 +44,7 @@ REACH = 0.3
 """Share of the photo's longer side around a pixel, where it is asked how well a proposal fits."""
 FITS = 0.01
 """Relative difference of depth up to which a sure pixel belongs to a hypothesis."""
-SWITCH, CONTRAST = 0.5, 0.12
+SWITCH, CONTRAST = 2.0, 0.04
 """Cost of neighbours choosing differently, and the difference of colour from which on it is less."""
 
 

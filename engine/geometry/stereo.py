@@ -48,11 +48,13 @@ CHANGED = 0.005
 """Relative change of inverse depth from which a depth is another one."""
 UNSURE, FIRM = 0.45, 0.85
 """Confidence below which a depth counts no more than what its surroundings suggest, and from which on it stands."""
+SETTLED = 0.35
+"""Cost of a chosen depth below which it is one to go on from."""
 PROPOSED = 0.35
 """Confidence of a proposed depth that no other photo can be asked about."""
 UNLIKE = 0.2
 """Difference of colour, means of small windows, from which on photos do not show the same place, whatever their exposures."""
-SHARPENING, FINISHING = 1.0, 3.0
+SHARPENING, FINISHING = 1.0, 4.0
 """Time that a round of sharpening, and finishing a photo, take, in that of its last pass; a pass takes half that of the next."""
 NOISE = 0.002
 """Relative difference of depth that is taken for noise of single pixels, which makes straight lines of a close-up ragged."""
@@ -412,15 +414,27 @@ def _corrected(judge: completion.Judge, w, confidence, seen, trust) -> tuple[tor
 
 
 def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, fetched, surfaces: np.ndarray):
-    """:func:`completion.choose` among what was matched, what the surroundings suggest, and the scene's large planes (K, 4)."""
+    """:func:`completion.choose` among what was matched, what the surroundings suggest, and the scene's large planes (K, 4).
+
+    Twice: what little spoke against the first time belongs to the surroundings then.
+    """
     frame = judge.frame
-    own, around = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
     hypotheses = [planes.seen_from(plane, frame.camera, frame.size, w.device) for plane in surfaces]
     proposal = None
     if state.proposal is not None:
         proposed = _inverse(state.proposal, frame.size, w.device)
         proposal = matching.Planes(proposed, *patchmatch.slopes(proposed))
-    return completion.choose(judge, firmness, own, around, fetched, hypotheses, proposal)
+
+    def choice(w, filled, fetched):
+        own, around = (matching.Planes(x, *patchmatch.slopes(x)) for x in (w, filled))
+        return completion.choose(judge, firmness, own, around, fetched, hypotheses, proposal)
+
+    w, cost, plane = choice(w, filled, fetched)
+    settled = ((firmness > 0.5) | (cost < SETTLED)) & (w > 0)
+    settled &= (firmness > 0.5) | ~consistency.specks(torch.where(settled, w, torch.zeros_like(w)), area=1e-3)
+    if not bool(settled.any()):
+        return w, cost, plane
+    return choice(w, *consistency.fill(w, settled, frame.image))
 
 
 def _seen_by_others(index: int, states, certain, frames) -> tuple[torch.Tensor, torch.Tensor]:
