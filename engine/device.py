@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import torch
 
@@ -37,3 +38,10 @@ def autocast(device: torch.device):
     """bfloat16 multiplications where the hardware is faster with them: a CPU needs tiles (AMX); AVX-512's lose to float32."""
     fast = torch.cpu._is_amx_tile_supported() if device.type == "cpu" else device.type == "cuda"
     return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+
+
+def release_memory() -> None:
+    """Give the system back what is free. glibc is told to keep it (see __main__), so that what one step after the other needs for
+    itself would add up; where there is no glibc nothing is done, nor needed."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

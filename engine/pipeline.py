@@ -22,7 +22,7 @@ from . import __version__, artifacts, job, memory, models, passes, photos, scans
 from .artifacts import JobFolder, key_of
 from .color import exposed
 from .conditioning import Warper
-from .device import pick
+from .device import pick, release_memory
 from .generation import open_backend
 from .geometry import cameras, fusion, ply, stereo, trust
 from .geometry.models import learned_depth, semi_dense
@@ -264,6 +264,7 @@ def cloud_stage(store: JobFolder, what: Job, key: str, progress: Progress) -> st
     key = key_of("cloud", key, what.geometry.cloud_points)
     if store.is_kept("cloud", key, progress):
         return key
+    release_memory()
     progress.stage("cloud", "Fusing the point cloud")
     store.begin("cloud", key, ("cloud.ply",))
     views = trust.for_cloud(load_views(store))
@@ -310,6 +311,7 @@ def frames_stage(store: JobFolder, what: Job, key: str, device: torch.device, pr
     remembered: list[View] = []
     for segment in memory.segments(range(len(what.path)), SEGMENT):
         items = what.path[segment.start : segment.stop]
+        release_memory()
         if not all(_is_stored(store, what, item) for item in items):
             chosen = memory.retrieve(warper, [item.camera for item in items])
             views = [geometry.views[index] for index in chosen] + remembered

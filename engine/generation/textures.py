@@ -119,6 +119,50 @@ def _print(rng):
     return (paper + mask * (ink - paper)).astype(np.float32) * (0.9 + 0.1 * octaves(rng)[..., None])
 
 
+def _label(rng):
+    """Crisp graphics on an even ground, as on labels, dials and covers: rings, ticks, rules, shapes and letters of any size."""
+    ground, *inks = np.clip(rng.uniform(0, 1, (4, 1)) ** 1.5 + rng.normal(0, 0.08, (4, 3)), 0, 1)
+    image = np.broadcast_to(ground, (SIZE, SIZE, 3)).astype(np.float32)
+    for _ in range(rng.integers(8, 48)):
+        picture = Image.new("L", (SIZE, SIZE), 0)
+        _SIGNS[rng.integers(len(_SIGNS))](rng, ImageDraw.Draw(picture))
+        mask = np.asarray(picture.rotate(rng.uniform(0, 360), Image.Resampling.BICUBIC), np.float32)[..., None] / 255
+        image = image + mask * (inks[rng.integers(len(inks))] - image)
+    return image * (1 - rng.uniform(0, 0.15) * octaves(rng)[..., None])
+
+
+def _letters(rng, draw: ImageDraw.ImageDraw) -> None:
+    size = int(np.exp(rng.uniform(np.log(8), np.log(240))))
+    text = "".join(rng.choice(list(string.ascii_letters + string.digits), max(1, 2 * SIZE // size)))
+    bold = int(rng.integers(0, 1 + size // 24))
+    draw.text(tuple(rng.integers(-SIZE // 8, SIZE, 2)), text, fill=255, font=ImageFont.load_default(size), stroke_width=bold)
+
+
+def _dial(rng, draw: ImageDraw.ImageDraw) -> None:
+    center, radius = rng.uniform(0, SIZE, 2), np.exp(rng.uniform(np.log(12), np.log(SIZE / 2)))
+    width = int(rng.integers(1, 3 + radius // 12))
+    draw.ellipse((*(center - radius), *(center + radius)), outline=255, width=width)
+    for angle in np.linspace(0, 2 * np.pi, int(rng.choice([12, 24, 60])), endpoint=False) if rng.random() < 0.6 else ():
+        way = np.array([np.cos(angle), np.sin(angle)])
+        draw.line((*(center + 0.8 * radius * way), *(center + 0.95 * radius * way)), fill=255, width=width)
+
+
+def _rules(rng, draw: ImageDraw.ImageDraw) -> None:
+    step, width = int(rng.integers(4, 40)), int(rng.integers(1, 8))
+    left, right = np.sort(rng.integers(0, SIZE, 2)).tolist()
+    for y in range(int(rng.integers(0, SIZE)), SIZE, step + width)[: int(rng.integers(1, 10))]:
+        draw.rectangle((left, y, right, y + width - 1), fill=255)
+
+
+def _shape(rng, draw: ImageDraw.ImageDraw) -> None:
+    angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 8)))
+    corners = rng.uniform(0, SIZE, 2) + rng.uniform(10, 150) * np.stack([np.cos(angles), np.sin(angles)], -1)
+    draw.polygon(list(map(tuple, corners.tolist())), fill=255)
+
+
+_SIGNS = (_letters, _letters, _letters, _dial, _rules, _shape)
+
+
 def _scratches(rng):
     image = palette(rng, octaves(rng, stretch=rng.choice([1, 30]), roughness=0.8), 2)
     for _ in range(rng.integers(20, 250)):
@@ -150,7 +194,7 @@ def _leaves(rng):
     return np.clip(image * (0.85 + 0.3 * octaves(rng, roughness=0.8)[..., None]), 0, 1)
 
 
-KINDS = (_noise, _marble, _wood, _fabric, _stripes, _tiles, _print, _print, _scratches, _leaves, _leaves)
+KINDS = (_noise, _marble, _wood, _fabric, _stripes, _tiles, _print, _print, _label, _label, _scratches, _leaves, _leaves)
 
 
 def draw(rng: np.random.Generator, photos: Sequence[Path] = ()) -> np.ndarray:

@@ -38,7 +38,7 @@ MARGIN = 0.4
 """By so much another hypothesis must be likelier than the smooth one to be taken, the chances of both LIMITS together."""
 MULTIPLE = 16
 """Heights and widths must be multiples of this: the unshuffling by 2 times the three halvings of the U-Net."""
-TILE, OVERLAP = 2048, 96
+TILE, OVERLAP = 1024, 96
 """Most pixels a side of what goes through the network at once, and how many of them at a side, shared with the neighbouring tile,
 are not used: as far as the network sees."""
 STRIP = 64

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..device import release_memory
 from ..job import Camera
 from ..progress import Clock, Progress
 from ..records import Photo, View
@@ -113,6 +114,7 @@ def estimate(
         frames = _frames(states, sizes[stage], device)
         results = []
         for number, state in enumerate(work):
+            release_memory()
             tick = clock.of(stage, number)
             results.append(
                 _sweep(state, frames, states, tick) if stage == 0 else _refine(state, frames, states, passes - stage, tick)
@@ -310,6 +312,7 @@ def _finish(
     views = []
     for index, state in enumerate(states):
         progress.check()
+        release_memory()
         photo = state.photo
         if state.given:
             depth, confidence = _kept(photo)
