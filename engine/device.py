@@ -34,10 +34,16 @@ def pick(name: str | None = None) -> torch.device:
     return device
 
 
+def likes_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions are faster in bfloat16 than in float32: on CPUs only with tiles (AMX), AVX-512's lost."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
 def autocast(device: torch.device):
-    """bfloat16 multiplications where the hardware is faster with them: a CPU needs tiles (AMX); AVX-512's lose to float32."""
-    fast = torch.cpu._is_amx_tile_supported() if device.type == "cpu" else device.type == "cuda"
-    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+    """bfloat16 multiplications where they are the faster ones."""
+    return torch.autocast(device.type, torch.bfloat16) if likes_bfloat16(device) else nullcontext()
 
 
 def release_memory() -> None:

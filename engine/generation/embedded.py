@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..device import likes_bfloat16
 from ..job import GeneratorSettings, sha256_of
 from ..progress import EngineError, Progress, is_out_of_memory
 from ..records import CAPTURED, Condition
@@ -20,7 +21,7 @@ from .interface import put_back
 from .model import MULTIPLE, BridgeUNet, network_inputs, sample
 
 WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
-SHA256 = "f3b5a719a69195b8fc2bd9926119ddc9e7fe5847158edf89c6839ff6a8c1caf9"
+SHA256 = "f2dbc2a8582836ee326731b5a6b2c7b7127e6d61a2b304e99e6836f36e022ab5"
 """Of the shipped weights; others under their name are refused."""
 TILE_PIXELS = 2 * 1024 * 1024
 """A frame larger than this goes through the network in tiles: about 1 GB of memory each."""
@@ -42,7 +43,8 @@ class EmbeddedBackend:
         self.version = sha256_of(weights)
         if weights == WEIGHTS and self.version != SHA256:
             raise EngineError(f"The generator's weights {weights} are not the published ones; install CloseUp again.", "weights")
-        self.net = net.to(self.device, dtype=_best_dtype(self.device), memory_format=torch.channels_last).eval()
+        dtype = torch.bfloat16 if likes_bfloat16(self.device) else torch.float32
+        self.net = net.to(self.device, dtype=dtype, memory_format=torch.channels_last).eval()
 
     def generate(self, conditions: Sequence[Condition], settings: GeneratorSettings, progress: Progress) -> list[np.ndarray]:
         """See Backend. Every frame starts from the same noise, so that holes do not flicker."""
@@ -166,12 +168,3 @@ def load_network(path: Path) -> BridgeUNet:
         why = str(error).splitlines()[0]
         raise EngineError(f"The generator's weights {path} cannot be used ({why}); install CloseUp again.", "weights") from None
     return net
-
-
-def _best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it; float32 elsewhere."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
-        return torch.bfloat16
-    return torch.float32

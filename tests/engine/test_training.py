@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.generation import embedded, held_out, measured, samples, textures, train
+from engine.generation.interface import restored
 from engine.progress import EngineError
 
 CPU = torch.device("cpu")
@@ -48,17 +49,18 @@ def test_training_lowers_the_loss(tmp_path, shards):
     trainer = train.Trainer(options(folder, steps=40))
     store = samples.Samples(shards)
     store.refresh(8)
-    batch = samples.unpack(store.batch(8, 0, 0).float())
+    batch = store.batch(8, 0, 0).float()
+    *inputs, truth = samples.unpack(batch)
 
     def loss():
         with torch.no_grad():
-            *inputs, truth = batch
-            return train.reconstruction_loss(trainer.net(inputs[0][:, :3], torch.ones(8), *inputs), truth).mean().item()
+            frame = trainer.net(inputs[0][:, :3], torch.ones(8), *inputs)
+            return train.objective(restored(frame, batch[:, :3], batch[:, 3:4], batch[:, 4:5]), truth).item()
 
     before = loss()
     for step in range(40):
         trainer.advance(store.batch(4, 0, step))
-    assert loss() < before - 1e-4
+    assert loss() < before - 1e-3
 
 
 def test_the_structural_loss_forgives_nothing_but_equality():
@@ -176,5 +178,5 @@ def test_textures_are_taken_of_pictures_too(tmp_path):
     picture[..., 2] = 255
     cv2.imwrite(str(tmp_path / "red.png"), picture)
     images = textures.bank(5, 8, CPU, [tmp_path / "red.png"]).levels[0]
-    red = (images == torch.tensor([1.0, 0, 0])).all(-1).all(-1).all(-1)
+    red = (images - torch.tensor([1.0, 0, 0])).abs().amax((1, 2, 3)) < 1e-3
     assert 0 < red.sum() < len(images)
