@@ -15,11 +15,10 @@ import torch
 from diffusers import ConfigMixin, DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ..records import Condition
-from .embedded import WEIGHTS, captured_tensor, condition_tensors, padded
+from .embedded import WEIGHTS, captured_tensor, condition_tensors, load_network, padded
 from .interface import put_back
 from .model import HOLE_NOISE, BridgeUNet, bridge_start, network_inputs, predicted
 
@@ -87,8 +86,9 @@ class CloseUpPipeline(DiffusionPipeline):
     @classmethod
     def shipped(cls, weights: Path = WEIGHTS) -> CloseUpPipeline:
         """The pipeline with the extension's own weights, in float32."""
-        denoiser = BridgeModel()
-        denoiser.load_state_dict(load_file(weights))
+        net = load_network(weights)
+        denoiser = BridgeModel(**net.size)
+        denoiser.load_state_dict(net.state_dict())
         return cls(denoiser.eval(), BridgeScheduler())
 
     @torch.no_grad()
