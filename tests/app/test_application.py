@@ -188,6 +188,14 @@ def test_shots_continue_are_redone_shown_and_deleted(returned):
     assert returned["reopened"] == {"shots": ["interrupted-001", "finished-001"], "placing": []}
 
 
+def test_folders_that_cannot_be_read_and_a_queue_that_stumbles_are_told_in_the_panel(tmp_path):
+    write_photos(tmp_path / "photos")
+    found = play(tmp_path, "drive_trouble.py", {"works": launcher(tmp_path / "works")}, 200)
+    assert "traceback" not in found, found["traceback"]
+    assert found["kept"] == 1 and not found["problem"]
+    looks.check(found, "trouble")
+
+
 @pytest.mark.parametrize("state", ["shots", "narrow"])
 def test_the_sidebar_looks_as_it_should_with_shots_and_narrow(returned, state):
     looks.check(returned, state)
