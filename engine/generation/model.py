@@ -36,6 +36,8 @@ HINTS = 6
 """Channels that describe the condition beside its colour, see :func:`hints`."""
 BANDS = (3, 7, 15)
 """Windows (pixels) that split the condition into bands of detail, each of which the network may strengthen or weaken."""
+BANDED = 1024
+"""Pixels a side up to which window means are products with matrices."""
 SMOOTH = 7
 """Window (pixels) that splits the captured views' difference to the condition into smooth colour and detail."""
 HOLE_NOISE = 0.1
@@ -78,11 +80,16 @@ def network_inputs(
 
 
 def box_mean(x: Tensor, side: int) -> Tensor:
-    """(..., H, W) means over windows of ``side`` × ``side`` pixels, as far as these lie in the picture.
+    """(N, C, H, W) means over windows of ``side`` × ``side`` pixels, as far as these lie in the picture.
 
-    As products with banded matrices: several times as fast as pooling on a CPU, above all on the way back.
+    As products with banded matrices: several times as fast as pooling on a CPU, above all on the way back. Of large pictures the
+    matrices would be larger than the picture.
     """
     height, width = x.shape[-2:]
+    if max(height, width) > BANDED:
+        for window in ((1, side), (side, 1)):
+            x = F.avg_pool2d(x, window, 1, (window[0] // 2, window[1] // 2), count_include_pad=False)
+        return x
     with torch.autocast(x.device.type, enabled=False):
         return window_means(height, side, x.device).to(x.dtype) @ (x @ window_means(width, side, x.device).to(x.dtype).mT)
 

@@ -433,8 +433,9 @@ def _chosen(state: _State, judge: completion.Judge, firmness, w, filled, fetched
         return completion.choose(judge, firmness, own, around, fetched, hypotheses, proposal)
 
     w, cost, plane = choice(w, filled, fetched)
-    settled = ((firmness > 0.5) | (cost < SETTLED)) & (w > 0)
-    settled &= (firmness > 0.5) | ~consistency.specks(torch.where(settled, w, torch.zeros_like(w)), area=1e-3)
+    firm = firmness > 0.5
+    settled = (firm | (cost < SETTLED)) & (w > 0)
+    settled &= firm | ~consistency.specks(torch.where(settled, w, torch.zeros_like(w)), area=1e-3)
     if not bool(settled.any()):
         return w, cost, plane
     return choice(w, *consistency.fill(w, settled, frame.image))

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..device import autocast
 from ..generation.textures import bank
 from ..progress import Progress
 from . import aggregator, rooms, stereo
@@ -156,7 +157,7 @@ def train(options: Options, samples, held_out) -> AggregatorNet:
         for group in optimizer.param_groups:
             group["lr"] = options.rate * warm * 0.5 * (1 + np.cos(np.pi * part))
         x, broken = batch(samples, options.batch, rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             odds = net(x.contiguous(memory_format=torch.channels_last))
         loss = loss_of(odds.float(), broken)
         optimizer.zero_grad()

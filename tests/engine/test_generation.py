@@ -10,6 +10,7 @@ import torch
 from engine.evaluation import haarpsi, psnr
 from engine.generation import embedded, open_backend, put_back, restored, samples, textures, world
 from engine.generation.model import (
+    BANDED,
     BANDS,
     PATCH,
     TURNS,
@@ -288,8 +289,9 @@ def test_captured_colours_are_mixed_not_invented():
     assert correction[..., 36:].abs().max() < 1e-6
 
 
-def test_box_means_are_of_what_lies_in_the_picture():
-    picture = torch.rand(1, 2, 20, 23)
+@pytest.mark.parametrize("width", [23, BANDED + 1])
+def test_box_means_are_of_what_lies_in_the_picture(width):
+    picture = torch.rand(1, 2, 20, width)
     for side in (3, 7, 33):
         slow = torch.nn.functional.avg_pool2d(picture, side, 1, side // 2, count_include_pad=False)
         assert torch.allclose(box_mean(picture, side), slow, atol=1e-6)
