@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,10 +122,13 @@ def fill(
     target = torch.device(device)
     photos = sorted(path for path in Path(pictures).rglob("*") if path.suffix.lower() in PHOTOS) if pictures else []
     textures, drawn = None, None
+    training = multiprocessing.parent_process()
     for shard in range(worker, -(-count // SHARD), workers):
         path = folder / f"shard-{size}-{seed}-{shard:05d}.npy"
         if path.exists():
             continue
+        if training is not None and not training.is_alive():  # killed: nobody is left to stop this process
+            return
         if drawn != shard // SHARDS_PER_BANK:
             drawn = shard // SHARDS_PER_BANK
             textures = bank(seed * 100_003 + drawn, TEXTURES, target, photos)

@@ -17,7 +17,7 @@ from ..conditioning.silhouettes import softened
 from ..job import Camera, PathFrame
 from ..records import Condition, View
 from . import captured
-from .agreement import agreeing
+from .agreement import RESOLVE, agreeing
 from .captured import retrieve as retrieve
 
 MAX_REMEMBERED = 4
@@ -33,10 +33,10 @@ def segments(path: Sequence[PathFrame], length: int) -> Iterator[Sequence[PathFr
 
 
 def remembering(warper: Warper, camera: Camera) -> Condition:
-    """``warper.condition(camera)``, its silhouettes softened, held to the photos' own pixels; it can be asked what the captured
-    views say at its pixels."""
+    """``warper.condition(camera)``, its silhouettes softened, resolved as finely as the photos' pixels together tell; it can
+    be asked what the captured views say at its pixels."""
     condition = warper.condition(camera)
-    condition.rgb = agreeing(softened(condition, warper), condition, warper)
+    condition.rgb = agreeing(softened(condition, warper), condition, warper, RESOLVE)
     condition.captured = partial(captured.captured, warper, camera, condition.depth)
     return condition
 

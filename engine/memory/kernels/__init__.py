@@ -1,0 +1,1 @@
+"""Loops of the memory that are compiled for the CPU."""
