@@ -1,5 +1,9 @@
 """The synthetic training world: geometry that is right, textures that are filtered, samples that follow from their seed."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +14,20 @@ from engine.generation import samples, surfaces, textures, world
 from engine.records import CAPTURED
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import multiprocessing, os, pathlib, sys, time
+from engine.generation import samples
+folder = pathlib.Path(sys.argv[1])
+samples.SHARD = samples.TEXTURES = 2
+arguments = (folder, 10**6, 32, 0, "cpu")
+worker = multiprocessing.get_context("fork").Process(target=samples.fill, args=arguments)
+worker.start()
+while not any(folder.iterdir()):
+    time.sleep(0.1)
+os._exit(9)
+"""
+"""A training with a worker, killed after the first samples."""
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +190,14 @@ def test_shards_are_made_once_and_read_back(tmp_path, bank, monkeypatch):
     assert batch.shape == (3, samples.CHANNELS + samples.VIEWS * CAPTURED, 32, 32) and torch.equal(
         batch, store.batch(3, seed=0, step=5)
     )
+
+
+def test_samples_are_made_no_longer_than_there_is_a_training(tmp_path):
+    """A worker whose training was killed ends instead of writing beside the next one's."""
+    training = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=99)
+    assert training.returncode == 9, training.stderr  # and the pipe that its worker has, too, is closed: both have ended
+    made = sorted(tmp_path.iterdir())
+    assert len(made) < 1000 and all(path.suffix == ".npy" for path in made)
 
 
 # --- single surfaces -----------------------------------------------------------
