@@ -10,13 +10,11 @@ rounds, since the detail that a generator adds need not leave the photos' means 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..compiled import threads
 from ..conditioning import Warper
 from ..conditioning.blend import Sight, sight
 from ..conditioning.lookup import rays_of
@@ -142,17 +140,17 @@ def agreeing(frame: np.ndarray, condition: Condition, warper: Warper, rounds: Ro
 
 def back_project(frame: np.ndarray, shape: tuple[int, int], photos: list[Footprints], shares: list, rounds: Rounds) -> None:
     """Make ``frame`` (H * W, 3) of ``shape`` H, W agree with ``photos``, in place. shares: of each photo, (n,) what it counts."""
-    pulls = [share * photo.coarse(rounds) for photo, share in zip(photos, shares)]
+    asked = [photo.coarse(rounds) for photo in photos]
+    pulls = [share * coarse for coarse, share in zip(asked, shares)]
     calm = np.zeros(len(frame), np.float32)
-    for photo, pull in zip(photos, pulls):
-        calm[photo.where] += rounds.calm * pull * photo.coarse(rounds)
+    for photo, coarse, pull in zip(photos, asked, pulls):
+        calm[photo.where] += rounds.calm * pull * coarse
     step, moved, light = (np.zeros_like(frame) for _ in range(3))
-    with ThreadPoolExecutor(threads()) as pool:  # many of the frame's pixels add to one of a photo's: a thread for each photo
-        for _ in range(rounds.count):
-            kernels.lighten(frame, light)
-            differences = pool.map(lambda photo: kernels.differences(photo, light, COVERED, STRANGE), photos)
-            for photo, pull, away in zip(photos, pulls, differences):
-                kernels.give_back(photo, rounds.pace * pull, away, step)
-            if rounds.calm:
-                kernels.calm(frame, shape, calm, LEVEL, step)
-            kernels.move(frame, step, rounds.keep, moved)
+    for _ in range(rounds.count):
+        kernels.lighten(frame, light)
+        differences = kernels.differences(photos, light, COVERED, STRANGE)
+        for photo, pull, away in zip(photos, pulls, differences):
+            kernels.give_back(photo, rounds.pace * pull, away, step)
+        if rounds.calm:
+            kernels.calm(frame, shape, calm, LEVEL, step)
+        kernels.move(frame, step, rounds.keep, moved)

@@ -122,7 +122,7 @@ def test_differences_are_those_of_a_slow_loop():
         expected[n] += 0.3 * share * away[y, x]
     light, step = np.empty_like(frame), np.zeros_like(frame)
     kernels.lighten(frame, light)
-    found = kernels.differences(photo, light, agreement.COVERED, agreement.STRANGE)
+    (found,) = kernels.differences([photo], light, agreement.COVERED, agreement.STRANGE)
     kernels.give_back(photo, np.full(len(photo.where), 0.3, np.float32), found, step)
     assert np.abs(step - expected).max() < 1e-5 and np.abs(expected).max() > 0.003
     assert np.abs(found - away.reshape(-1, 3)).max() < 1e-4 and np.abs(photo.cover - cover.ravel()).max() < 1e-4

@@ -85,12 +85,21 @@ def _differ(where, corner, across, down, right, below, area, light, cover, enoug
             away[k, channel] *= heed
 
 
-def differences(photo, light: np.ndarray, enough: float, strange: float) -> np.ndarray:
-    """(P, 3) a photo's colours beside those of the frame's ``light`` (H * W, 3), the less the stranger they are; 0 where the
-    frame covers no more than ``enough`` of a pixel."""
-    away = np.zeros_like(photo.colours)
-    _differ(*_taps(photo), photo.area, light, photo.cover, F(enough), F(strange), CODED, photo.colours, away)
-    return away
+def differences(photos, light: np.ndarray, enough: float, strange: float) -> list[np.ndarray]:
+    """Of each photo (P, 3), its colours beside those of the frame's ``light`` (H * W, 3), the less the stranger they are; 0 where
+    the frame covers no more than ``enough`` of a pixel.
+
+    Many of the frame's pixels add to one of a photo's: each photo is one thread's.
+    """
+    found = [np.zeros_like(photo.colours) for photo in photos]
+
+    def differ(number: int, _: int) -> None:
+        photo = photos[number]
+        known = photo.cover, F(enough), F(strange), CODED, photo.colours
+        _differ(*_taps(photo), photo.area, light, *known, found[number])
+
+    share(differ, len(photos), 1)
+    return found
 
 
 @kernel
