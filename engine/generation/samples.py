@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import lifeline
 from ..camera import unproject
 from ..conditioning import Warper
 from ..memory import remembering
@@ -122,19 +122,22 @@ def fill(
     target = torch.device(device)
     photos = sorted(path for path in Path(pictures).rglob("*") if path.suffix.lower() in PHOTOS) if pictures else []
     textures, drawn = None, None
-    training = multiprocessing.parent_process()
     for shard in range(worker, -(-count // SHARD), workers):
         path = folder / f"shard-{size}-{seed}-{shard:05d}.npy"
         if path.exists():
             continue
-        if training is not None and not training.is_alive():  # killed: nobody is left to stop this process
-            return
         if drawn != shard // SHARDS_PER_BANK:
             drawn = shard // SHARDS_PER_BANK
             textures = bank(seed * 100_003 + drawn, TEXTURES, target, photos)
         first = seed * 1_000_003 + shard * SHARD
         seeds = range(first, first + min(SHARD, count - shard * SHARD))
         write(path, rows_of(KINDS[shard % len(KINDS)], seeds, size, textures, target), size)
+
+
+def work(training: int, *arguments) -> None:
+    """:func:`fill` in a process of its own, which ends with the process ``training`` that started it."""
+    lifeline.hold(training)
+    fill(*arguments)
 
 
 class Samples:

@@ -31,7 +31,7 @@ from ..records import CAPTURED
 from .held_out import HeldOut, evaluate, held_out_sets
 from .interface import restored
 from .model import MULTIPLE, BridgeUNet, box_mean, bridge_start
-from .samples import CHANNELS, Samples, fill, unpack
+from .samples import CHANNELS, Samples, fill, unpack, work
 
 ROLLOUT_TIMES = (0.75, 0.5, 0.25)
 ERROR_SHARE = 0.3
@@ -217,7 +217,8 @@ def train(options: Options, resume: bool = False) -> Trainer:
         trainer.load(folder / "checkpoint.pt")
     context = multiprocessing.get_context("spawn")
     arguments = (folder / "samples", options.samples, options.size, options.seed, options.device, options.pictures)
-    workers = [context.Process(target=fill, args=(*arguments, i, options.workers), daemon=True) for i in range(options.workers)]
+    turns = [(os.getpid(), *arguments, number, options.workers) for number in range(options.workers)]
+    workers = [context.Process(target=work, args=turn, daemon=True) for turn in turns]
     for worker in workers:
         worker.start()
     if not workers:
