@@ -1,7 +1,8 @@
 """Dense depth of every photo from the others: multi-view stereo for few, wide-apart photos.
 
 Steps: a plane sweep with slanted windows and semi-global aggregation on small images; slanted-plane PatchMatch on
-larger ones, each photo seeded with what the others found; agreement of all depth maps; confidence; filling.
+larger ones, each photo seeded with what the others found; agreement of all depth maps; confidence; filling; the mean of what
+all photos say of a surface.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..device import release_memory
 from ..job import Camera
 from ..progress import Clock, Progress
 from ..records import Photo, View
-from . import aggregation, aggregator, completion, consistency, cues, edges, matching, patchmatch, planes, ranges, sky
+from . import accord, aggregation, aggregator, completion, consistency, cues, edges, matching, patchmatch, planes, ranges, sky
 
 COARSE = 224
 """Longer side, in pixels, of the images of the plane sweep."""
@@ -309,33 +310,46 @@ def _finish(
     _find_sky(states, work, frames)
     certain = [_believed(state, frame) for state, frame in zip(states, frames)]
     surfaces = _planes(states, frames, certain)
-    views = []
+    found = []
     for index, state in enumerate(states):
         progress.check()
         release_memory()
-        photo = state.photo
-        if state.given:
-            depth, confidence = _kept(photo)
-        else:
-            tick = clock.of(-1, work.index(state)) if state in work else lambda part: None
-
-            def last(findings: cues.Findings, tick=tick) -> tuple[torch.Tensor, torch.Tensor]:
-                tick(0.4)
-                return aggregate(findings)
-
-            w, confidence = _completed(index, states, certain, frames, surfaces, last)
-            w = cues.averaged(w, w, confidence, frames[index].image, 1, NOISE)
-            tick(1.0)
-            w, confidence = (_resized(x, photo.image.shape[:2], "nearest-exact") for x in (w, confidence))
-            depth = torch.where(w > 0, 1 / w.clamp_min(1e-12), torch.full_like(w, float("inf"))).cpu().numpy()
-            confidence = confidence.cpu().numpy()
+        tick = clock.of(-1, work.index(state)) if state in work else lambda part: None
+        found.append(_depth_map(index, states, certain, frames, surfaces, aggregate, tick))
         if state not in work and not state.given and state.proposal is None:
             progress.warn(
-                f"{photo.name} shares too little with the other photos for its depth to be measured; its depth is a guess. "
+                f"{state.photo.name} shares too little with the other photos for its depth to be measured; its depth is a guess. "
                 "Add a photo taken a step to its side, or give its depth."
             )
-        views.append(View(photo.name, photo.image, photo.camera, photo.mask, depth, confidence))
-    return views
+    depths = accord.reconciled(found)
+    return [_view(state.photo, one, w) for state, one, w in zip(states, found, depths)]
+
+
+def _depth_map(index: int, states, certain, frames, surfaces: np.ndarray, aggregate: Aggregate, tick) -> accord.DepthMap:
+    """What is known of one photo, at its frame's size."""
+    state, frame = states[index], frames[index]
+    if state.given:
+        return accord.DepthMap(frame.camera, state.w, (state.w > 0).float(), given=True)
+
+    def last(findings: cues.Findings) -> tuple[torch.Tensor, torch.Tensor]:
+        tick(0.4)
+        return aggregate(findings)
+
+    w, confidence = _completed(index, states, certain, frames, surfaces, last)
+    w = cues.averaged(w, w, confidence, frame.image, 1, NOISE)
+    tick(1.0)
+    return accord.DepthMap(frame.camera, w, confidence)
+
+
+def _view(photo: Photo, known: accord.DepthMap, w: torch.Tensor) -> View:
+    """A photo with what is known of it, at its own size. w: (H, W) inverse depth, where it was not given."""
+    if known.given:
+        depth, confidence = _kept(photo)
+    else:
+        w, confidence = (_resized(x, photo.image.shape[:2], "nearest-exact") for x in (w, known.confidence))
+        depth = torch.where(w > 0, 1 / w.clamp_min(1e-12), torch.full_like(w, float("inf"))).cpu().numpy()
+        confidence = confidence.cpu().numpy()
+    return View(photo.name, photo.image, photo.camera, photo.mask, depth, confidence)
 
 
 def _find_sky(states: list[_State], work: list[_State], frames) -> None:

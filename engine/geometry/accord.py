@@ -1,0 +1,88 @@
+"""Photos see the same surfaces: the depth of each is the mean of what all of them say of the surface there.
+
+Where a surface turns away from a photo its depth is worst, and another photo may see it from in front. And what several photos
+show of one place blends sharply only if their depths put it in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..job import Camera
+from .matching import pixel_grid, sample, transfer
+
+SAME = 0.03
+"""Relative difference of inverse depth up to which two photos mean one surface."""
+MET = 1e-3
+"""Relative difference of inverse depth at which a ray is taken to meet another photo's surface."""
+STEPS, STRIDE = 4, 0.02
+"""Steps along each ray, to where it meets that surface; and the farthest that one goes, a share of the inverse depth."""
+FLAT = 0.1
+"""The distance to the surface must fall by this share of a step, or the next step is as if it had fallen by all of it."""
+ROUNDS = 2
+"""Means of means: what two photos share reaches a third that agrees with one of them only."""
+
+
+@dataclass(frozen=True)
+class DepthMap:
+    """A photo's. w: (H, W) inverse depth, 0 where there is none. confidence: (H, W) 0..1. given: it is known, and stays."""
+
+    camera: Camera
+    w: torch.Tensor
+    confidence: torch.Tensor
+    given: bool = False
+
+
+def reconciled(maps: Sequence[DepthMap]) -> list[torch.Tensor]:
+    """(H, W) inverse depth of each of ``maps``: means over all of them, by their confidence. Where there was none is none."""
+    for _ in range(ROUNDS):
+        maps = [one if one.given else replace(one, w=_mean(one, [other for other in maps if other is not one])) for one in maps]
+    return [one.w for one in maps]
+
+
+def _mean(one: DepthMap, others: Sequence[DepthMap]) -> torch.Tensor:
+    moved, total = torch.zeros_like(one.w), one.confidence.clone()
+    for other in others:
+        met, sure = meeting(one, other)
+        moved += sure * (met - one.w)
+        total += sure
+    return one.w + moved / total.clamp_min(1e-12)
+
+
+def meeting(one: DepthMap, other: DepthMap) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each pixel of a photo: the inverse depth (H, W) at which its ray meets another's surface near its own, and how sure that
+    other is there (H, W); 0 where its ray meets none.
+
+    By the secant method. The point of inverse depth x on a ray lies at depth q / x in the other photo, q linear in x. Where it
+    lands, the surface has some inverse depth s: they meet where s q = x.
+    """
+    w = one.w
+    a, b = transfer(one.camera, other.camera, w.device)
+    height, width = other.w.shape
+    direction = torch.einsum("ij,jhw->ihw", a, pixel_grid(*w.shape, w.device))
+
+    def look(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        q = direction + b[:, None, None] * x
+        depth = q[2].clamp_min(1e-6)
+        u, v = q[0] / depth, q[1] / depth
+        inside = (q[2] > 1e-6) & (u > 0) & (u < width) & (v > 0) & (v < height)
+        away = sample(other.w[None], u, v)[0] * q[2] - x
+        return torch.where(inside, away, torch.full_like(x, torch.inf)), u, v
+
+    x = w
+    away, u, v = look(x)
+    step = away
+    for _ in range(STEPS):
+        step = step.clamp(-STRIDE * w, STRIDE * w)
+        left, next_u, next_v = look(x + step)
+        fell = away - left
+        onwards = torch.where(fell.abs() > FLAT * step.abs(), left * step / fell, left)
+        nearer = left.abs() < away.abs()
+        x, u, v = torch.where(nearer, x + step, x), torch.where(nearer, next_u, u), torch.where(nearer, next_v, v)
+        away, step = torch.where(nearer, left, away), torch.where(nearer, onwards, 0.5 * step)
+    met = (w > 0) & (away.abs() < MET * w) & ((x - w).abs() < SAME * w)
+    sure = sample(other.confidence[None], u, v, mode="nearest")[0]
+    return torch.where(met, x, w), torch.where(met, sure, torch.zeros_like(sure))
