@@ -68,7 +68,7 @@ def open_backend(name: str, device: torch.device) -> Backend:
 
 FULL_RESOLUTION_TRUST = 0.35
 """Exponent of the confidence where a photo saw the pixel at full resolution: there the model has little to add but doubt."""
-COARSE_TRUST = 0.6
+COARSE_TRUST = 0.3
 """Exponent of the confidence where it was seen coarser: even a doubtful photo knows the smooth colours better than the model."""
 COARSEST = 6
 """Levels beyond this are put back as this one."""

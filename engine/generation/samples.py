@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import lifeline
 from ..camera import unproject
 from ..conditioning import Warper
+from ..geometry.accord import reconciled_views
 from ..memory import remembering
 from ..records import CAPTURED, Condition, PointCloud, View
 from .measured import measured
@@ -61,8 +62,8 @@ def unpack(batch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def condition_of(sample: Sample, device: torch.device) -> Condition:
-    """What our conditioning makes of a sample's photos."""
-    return remembering(warper_of(sample.views, device), sample.camera)
+    """What our conditioning makes of a sample's photos, once their depths have come together as those of our stereo do."""
+    return remembering(warper_of(reconciled_views(sample.views), device), sample.camera)
 
 
 def warper_of(views: list[View], device: torch.device) -> Warper:

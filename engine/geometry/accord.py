@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from ..job import Camera
+from ..records import View
+from .edges import beside_edges
 from .matching import pixel_grid, sample, transfer
 
 SAME = 0.03
@@ -22,6 +25,8 @@ STEPS, STRIDE = 4, 0.02
 """Steps along each ray, to where it meets that surface; and the farthest that one goes, a share of the inverse depth."""
 FLAT = 0.1
 """The distance to the surface must fall by this share of a step, or the next step is as if it had fallen by all of it."""
+EDGE = 0.004
+"""A relative step of inverse depth beside which a photo tells the others nothing: between both sides there is no surface."""
 ROUNDS = 2
 """Means of means: what two photos share reaches a third that agrees with one of them only."""
 
@@ -38,9 +43,24 @@ class DepthMap:
 
 def reconciled(maps: Sequence[DepthMap]) -> list[torch.Tensor]:
     """(H, W) inverse depth of each of ``maps``: means over all of them, by their confidence. Where there was none is none."""
+    found = [one.w for one in maps]
     for _ in range(ROUNDS):
-        maps = [one if one.given else replace(one, w=_mean(one, [other for other in maps if other is not one])) for one in maps]
-    return [one.w for one in maps]
+        now = [replace(one, w=w) for one, w in zip(maps, found)]
+        told = [replace(one, confidence=one.confidence * ~beside_edges(one.w, EDGE)) for one in now]
+        found = [one.w if one.given else _mean(one, [*told[:index], *told[index + 1 :]]) for index, one in enumerate(now)]
+    return found
+
+
+def reconciled_views(views: Sequence[View]) -> list[View]:
+    """Views whose finite depths are so :func:`reconciled`."""
+    surface = [np.isfinite(view.depth) & (view.depth > 0) for view in views]
+    maps = []
+    for view, there in zip(views, surface):
+        w = np.divide(1, view.depth, where=there, out=np.zeros_like(view.depth))
+        maps.append(DepthMap(view.camera, torch.from_numpy(w), torch.from_numpy(view.confidence)))
+    found = [w.numpy() for w in reconciled(maps)]
+    depths = [np.divide(1, w, where=there, out=view.depth.copy()) for view, w, there in zip(views, found, surface)]
+    return [replace(view, depth=depth) for view, depth in zip(views, depths)]
 
 
 def _mean(one: DepthMap, others: Sequence[DepthMap]) -> torch.Tensor:

@@ -41,6 +41,11 @@ ADJACENT = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)
 
 def near_edges(w: torch.Tensor) -> torch.Tensor:
     """(H, W) bool: pixels within REACH of a depth edge. w: (H, W) inverse depth."""
+    return largest(beside_edges(w, STEP).float(), REACH) > 0
+
+
+def beside_edges(w: torch.Tensor, least: float) -> torch.Tensor:
+    """(H, W) bool: pixels on both sides of a relative step of ``least`` and more. w: (H, W) inverse depth."""
     edge = torch.zeros_like(w, dtype=torch.bool)
     for axis in (0, 1):
         step = w.diff(dim=axis).abs()
@@ -49,10 +54,10 @@ def near_edges(w: torch.Tensor) -> torch.Tensor:
         before, after = torch.full_like(step, torch.inf), torch.full_like(step, torch.inf)
         before.narrow(axis, 1, size - 2).copy_(step.narrow(axis, 0, size - 2))
         after.narrow(axis, 0, size - 2).copy_(step.narrow(axis, 1, size - 2))
-        broken = step > STEP * larger + STEEPER * torch.minimum(before, after)
+        broken = step > least * larger + STEEPER * torch.minimum(before, after)
         edge.narrow(axis, 0, size - 1).logical_or_(broken)
         edge.narrow(axis, 1, size - 1).logical_or_(broken)
-    return largest(edge.float(), REACH) > 0
+    return edge
 
 
 def sharpen(

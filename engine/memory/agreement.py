@@ -41,7 +41,7 @@ class Rounds:
     calm: float
 
 
-RESOLVE = Rounds(12, 1.2, 0.6, 1.1, 3.0, 0.003)
+RESOLVE = Rounds(20, 1.2, 0.6, 1.1, 4.0, 0.004)
 HOLD = Rounds(3, 1.0, 0.0, 1.1, 1.4, 0.0)
 DOUBTFUL = 0.15
 """A surface no surer than this is left as it is: it may lie elsewhere, and the photo shows something else."""

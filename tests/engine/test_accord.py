@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import synthetic
 import torch
-from three_views import CAMERAS, SIZE, inverse
+from three_views import CAMERAS, SCENE, SIZE, inverse
 
 from engine import camera as cams
 from engine.geometry import accord, consistency, matching, patchmatch
+from engine.records import View
 
 SURE = torch.ones(SIZE)
 
@@ -89,6 +91,26 @@ def test_other_surfaces_are_left_apart():
     assert float((off(found[0], 0) < 2e-3).float().mean()) > 0.95
 
 
+def test_small_steps_stay():
+    """A card lies two hundredths of its distance before a wall: beside its border no surface lies between the two."""
+    cameras = synthetic.arc(3, SIZE[1], SIZE[0], spread=40)
+    first = cams.world_from_camera(cameras[0])
+    normal, middle = first[:3, 2], first[:3, 3] + 3 * first[:3, 2]
+    across = np.cross(normal, [0, 0, 1.0])
+    maps, cards = [], []
+    for camera in cameras:
+        pose = cams.world_from_camera(camera)
+        centre, rays = pose[:3, 3], cams.pixel_rays(camera) @ pose[:3, :3].T
+        wall, front = (((middle - back * normal - centre) @ normal) / (rays @ normal) for back in (0, 0.06))
+        away = centre + rays * front[..., None] - middle
+        card = (np.abs(away @ across) < 0.5) & (np.abs(away @ np.cross(across, normal)) < 0.4)
+        maps.append(accord.DepthMap(camera, torch.from_numpy(1 / np.where(card, front, wall)).float(), SURE))
+        cards.append(card.mean())
+    assert 0.02 < min(cards) and max(cards) < 0.5
+    for one, found in zip(maps, accord.reconciled(maps)):
+        assert float(((found / one.w - 1).abs() > 1e-3).float().mean()) < 0.003
+
+
 def test_given_depth_leads_and_stays():
     maps = [known(0, given=True), known(1, wrong(1, 0.006), 0.05 * SURE)]
     found = accord.reconciled(maps)
@@ -117,3 +139,21 @@ def test_sizes_may_differ():
     assert found[0].shape == half.w.shape
     _, seen = accord.meeting(known(1), half)
     assert float(off(found[1], 1)[seen > 0].median()) < 0.3 * float(off(wrong(1, 0.006), 1)[seen > 0].median())
+
+
+def test_views_come_together_and_keep_what_is_no_surface():
+    exact = SCENE[1][1].astype(np.float32)
+    wrongly = (exact * (1 + 0.006 * np.sign(np.random.default_rng(2).normal(size=(15, 20))).repeat(8, 0).repeat(8, 1))).astype(
+        np.float32
+    )
+    wrongly[:10], wrongly[10:20] = np.inf, 0
+    views = []
+    for index, depth in ((0, SCENE[0][1]), (1, wrongly), (2, SCENE[2][1])):
+        confidence = np.full(SIZE, 0.05 if index == 1 else 1, np.float32)
+        image = SCENE[index][0]
+        views.append(View(str(index), image, CAMERAS[index], np.ones(SIZE, bool), depth.astype(np.float32), confidence))
+    found = accord.reconciled_views(views)[1]
+    assert np.isinf(found.depth[:10]).all() and (found.depth[10:20] == 0).all()
+    before, after = (np.median(np.abs(depth[20:] / exact[20:] - 1)) for depth in (wrongly, found.depth))
+    assert after < 0.3 * before
+    assert np.isinf(views[1].depth[:10]).all() and np.array_equal(views[1].depth, wrongly), "what was given stays as it is"
