@@ -41,13 +41,17 @@ class DepthMap:
     given: bool = False
 
 
-def reconciled(maps: Sequence[DepthMap]) -> list[torch.Tensor]:
-    """(H, W) inverse depth of each of ``maps``: means over all of them, by their confidence. Where there was none is none."""
+def reconciled(maps: Sequence[DepthMap], partners: Sequence[Sequence[int]] = ()) -> list[torch.Tensor]:
+    """(H, W) inverse depth of each of ``maps``: means over all of them, by their confidence. Where there was none is none.
+
+    partners: of each, the numbers of those that have a say; all others without.
+    """
+    asked = partners or [[j for j in range(len(maps)) if j != i] for i in range(len(maps))]
     found = [one.w for one in maps]
     for _ in range(ROUNDS):
         now = [replace(one, w=w) for one, w in zip(maps, found)]
         told = [replace(one, confidence=one.confidence * ~beside_edges(one.w, EDGE)) for one in now]
-        found = [one.w if one.given else _mean(one, [*told[:index], *told[index + 1 :]]) for index, one in enumerate(now)]
+        found = [one.w if one.given else _mean(one, [told[j] for j in some]) for one, some in zip(now, asked)]
     return found
 
 

@@ -321,7 +321,7 @@ def _finish(
                 f"{state.photo.name} shares too little with the other photos for its depth to be measured; its depth is a guess. "
                 "Add a photo taken a step to its side, or give its depth."
             )
-    depths = accord.reconciled(found)
+    depths = accord.reconciled(found, [state.scope.partners for state in states])
     return [_view(state.photo, one, w) for state, one, w in zip(states, found, depths)]
 
 

@@ -118,6 +118,13 @@ def test_given_depth_leads_and_stays():
     assert float(off(found[1], 1).median()) < float(off(maps[1].w, 1).median())
 
 
+def test_only_partners_have_a_say():
+    maps = [known(0), known(1, wrong(1, 0.006), 0.05 * SURE), known(2)]
+    alone, led = (accord.reconciled(maps, [[], partners, []])[1] for partners in ([], [0]))
+    assert torch.equal(alone, maps[1].w)
+    assert float(off(led, 1).median()) < float(off(maps[1].w, 1).median())
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_alone(count):
     maps = [known(1, wrong(1, 0.01))][:count]
