@@ -6,7 +6,7 @@ show of one place blends sharply only if their depths put it in one place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 
 from ..job import Camera
 from ..records import View
+from .consistency import inverse
 from .edges import beside_edges
-from .matching import pixel_grid, sample, transfer
+from .matching import crossing, landing, sample, within
 
 SAME = 0.03
 """Relative difference of inverse depth up to which two photos mean one surface."""
@@ -41,33 +42,33 @@ class DepthMap:
     given: bool = False
 
 
-def reconciled(maps: Sequence[DepthMap], partners: Sequence[Sequence[int]] = ()) -> list[torch.Tensor]:
+def reconciled(
+    maps: Sequence[DepthMap], partners: Sequence[Sequence[int]] = (), check: Callable[[], None] = lambda: None
+) -> list[torch.Tensor]:
     """(H, W) inverse depth of each of ``maps``: means over all of them, by their confidence. Where there was none is none.
 
-    partners: of each, the numbers of those that have a say; all others without.
+    partners: of each, the numbers of those that have a say; all others without. check: called before each photo; what it raises
+    ends the work.
     """
     asked = partners or [[j for j in range(len(maps)) if j != i] for i in range(len(maps))]
     found = [one.w for one in maps]
     for _ in range(ROUNDS):
         now = [replace(one, w=w) for one, w in zip(maps, found)]
         told = [replace(one, confidence=one.confidence * ~beside_edges(one.w, EDGE)) for one in now]
-        found = [one.w if one.given else _mean(one, [told[j] for j in some]) for one, some in zip(now, asked)]
+        found = [one.w if one.given else _mean(one, [told[j] for j in some], check) for one, some in zip(now, asked)]
     return found
 
 
 def reconciled_views(views: Sequence[View]) -> list[View]:
     """Views whose finite depths are so :func:`reconciled`."""
-    surface = [np.isfinite(view.depth) & (view.depth > 0) for view in views]
-    maps = []
-    for view, there in zip(views, surface):
-        w = np.divide(1, view.depth, where=there, out=np.zeros_like(view.depth))
-        maps.append(DepthMap(view.camera, torch.from_numpy(w), torch.from_numpy(view.confidence)))
+    cpu = torch.device("cpu")
+    maps = [DepthMap(view.camera, inverse(view.depth, cpu), torch.from_numpy(view.confidence)) for view in views]
     found = [w.numpy() for w in reconciled(maps)]
-    depths = [np.divide(1, w, where=there, out=view.depth.copy()) for view, w, there in zip(views, found, surface)]
-    return [replace(view, depth=depth) for view, depth in zip(views, depths)]
+    return [replace(view, depth=np.divide(1, w, where=w > 0, out=view.depth.copy())) for view, w in zip(views, found)]
 
 
-def _mean(one: DepthMap, others: Sequence[DepthMap]) -> torch.Tensor:
+def _mean(one: DepthMap, others: Sequence[DepthMap], check: Callable[[], None]) -> torch.Tensor:
+    check()
     moved, total = torch.zeros_like(one.w), one.confidence.clone()
     for other in others:
         met, sure = meeting(one, other)
@@ -84,17 +85,12 @@ def meeting(one: DepthMap, other: DepthMap) -> tuple[torch.Tensor, torch.Tensor]
     lands, the surface has some inverse depth s: they meet where s q = x.
     """
     w = one.w
-    a, b = transfer(one.camera, other.camera, w.device)
-    height, width = other.w.shape
-    direction = torch.einsum("ij,jhw->ihw", a, pixel_grid(*w.shape, w.device))
+    sight = crossing(one.camera, other.camera, w.shape, w.device)
 
     def look(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        q = direction + b[:, None, None] * x
-        depth = q[2].clamp_min(1e-6)
-        u, v = q[0] / depth, q[1] / depth
-        inside = (q[2] > 1e-6) & (u > 0) & (u < width) & (v > 0) & (v < height)
-        away = sample(other.w[None], u, v)[0] * q[2] - x
-        return torch.where(inside, away, torch.full_like(x, torch.inf)), u, v
+        q, u, v = landing(*sight, x)
+        away = sample(other.w[None], u, v)[0] * q - x
+        return torch.where(within(q, u, v, other.w.shape), away, torch.full_like(x, torch.inf)), u, v
 
     x = w
     away, u, v = look(x)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from ..compiled import on_cpu
 from ..job import Camera
 from .kernels import maps
-from .matching import Planes, pixel_grid, sample, transfer
+from .matching import NEAREST, Planes, crossing, landing, pixel_grid, sample, transfer, within
 from .patchmatch import slopes
 
 FILL_SIZE = 1000
@@ -19,19 +19,22 @@ COLOUR = 6.0
 """Weight of a difference of 1 in RGB when something is continued from where it is known."""
 
 
+def inverse(depth: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Inverse depth (H, W) of a depth map (H, W); sky and unknown are 0."""
+    depth = torch.from_numpy(np.ascontiguousarray(depth, np.float32)).to(device)
+    return torch.where(torch.isfinite(depth) & (depth > 0), 1 / depth.clamp_min(1e-12), torch.zeros_like(depth))
+
+
 def reproject(w: torch.Tensor, source: Camera, target: Camera, size: tuple[int, int]) -> torch.Tensor:
     """Inverse depth (H, W) of ``source`` as ``target`` would see it at ``size``: the nearest wins, 0 where nothing lands.
 
     Points are splatted on the 2×2 pixels around them, so that a surface seen at like scale stays closed.
     """
-    h, wide = w.shape
     th, tw = size
-    a, b = transfer(source, target, w.device)
-    q = torch.einsum("ij,jhw->ihw", a, pixel_grid(h, wide, w.device)) + b[:, None, None] * w
-    there = (w > 0) & (q[2] > 1e-6)
-    z = q[2].clamp_min(1e-6)
-    u, v = q[0] / z - 0.5, q[1] / z - 0.5
-    inverse = w / z
+    q, u, v = landing(*crossing(source, target, w.shape, w.device), w)
+    there = (w > 0) & (q > NEAREST)
+    u, v = u - 0.5, v - 0.5
+    inverse = w / q.clamp_min(NEAREST)
     out = torch.zeros(th * tw, device=w.device)
     for dy in (0, 1):
         for dx in (0, 1):
@@ -49,22 +52,17 @@ def compare(w: torch.Tensor, source: Camera, other: torch.Tensor, target: Camera
     in what the other sees as free space; 0 where the pixel falls outside. shift: pixels between the pixel and where
     the other's depth, brought back, lands (forward-backward check); inf outside.
     """
-    h, wide = w.shape
-    a, b = transfer(source, target, w.device)
-    pixels = pixel_grid(h, wide, w.device)
-    q = torch.einsum("ij,jhw->ihw", a, pixels) + b[:, None, None] * w
-    z = q[2].clamp_min(1e-6)
-    u, v = q[0] / z, q[1] / z
-    th, tw = other.shape
-    inside = (w > 0) & (q[2] > 1e-6) & (u > 0) & (u < tw) & (v > 0) & (v < th)
+    q, u, v = landing(*crossing(source, target, w.shape, w.device), w)
+    inside = (w > 0) & within(q, u, v, other.shape)
     seen = sample(other[None], u, v, mode="nearest")[0]
     inside &= seen > 0
-    ratio = torch.where(inside, (w / z) / seen.clamp_min(1e-9), torch.zeros_like(w))
+    ratio = torch.where(inside, (w / q.clamp_min(NEAREST)) / seen.clamp_min(1e-9), torch.zeros_like(w))
     back_a, back_b = transfer(target, source, w.device)
     back = torch.einsum("ij,jhw->ihw", back_a, torch.stack([u, v, torch.ones_like(u)])) + back_b[:, None, None] * seen
-    back_z = back[2].clamp_min(1e-6)
+    back_z = back[2].clamp_min(NEAREST)
+    pixels = pixel_grid(*w.shape, w.device)
     shift = ((back[0] / back_z - pixels[0]) ** 2 + (back[1] / back_z - pixels[1]) ** 2).sqrt()
-    inside &= back[2] > 1e-6
+    inside &= back[2] > NEAREST
     return ratio, torch.where(inside, shift, torch.full_like(shift, float("inf")))
 
 

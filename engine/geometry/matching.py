@@ -24,6 +24,8 @@ from .kernels import sweep as kernels
 from .kernels.limits import FACING, LONELY, NOISE
 
 LUMA = (0.299, 0.587, 0.114)
+NEAREST = 1e-6
+"""Least depth in another photo, in that of the pixel, that counts as before it."""
 BLAND = 1e-4
 """Variance of grey (sRGB-coded, 0..1; 5×5 pixels) around which texture begins to tell more than noise and shading do."""
 
@@ -110,6 +112,25 @@ def pixel_grid(h: int, w: int, device: torch.device) -> torch.Tensor:
     return torch.stack([u, v, torch.ones_like(u)])
 
 
+def crossing(source: Camera, target: Camera, size: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(direction (3, H, W), b (3,)) such that a pixel of inverse depth w lands at direction + b·w, see :func:`transfer`."""
+    a, b = transfer(source, target, device)
+    return torch.einsum("ij,jhw->ihw", a, pixel_grid(*size, device)), b
+
+
+def landing(direction: torch.Tensor, b: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of pixels of inverse depth w (H, W), see :func:`crossing`: w times their depth in the target, 0 and less behind it, and the
+    target's pixels u, v where they land; all (H, W)."""
+    q = direction + b[:, None, None] * w
+    z = q[2].clamp_min(NEAREST)
+    return q[2], q[0] / z, q[1] / z
+
+
+def within(q: torch.Tensor, u: torch.Tensor, v: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(H, W) bool: what lands before the target and in its picture of ``size`` (h, w), see :func:`landing`."""
+    return (q > NEAREST) & (u > 0) & (u < size[1]) & (v > 0) & (v < size[0])
+
+
 def sample(image: torch.Tensor, u: torch.Tensor, v: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
     """``image`` (C, H, W) at pixels u, v (M, N): (C, M, N); beyond the border its nearest pixel."""
     h, w = image.shape[-2:]
@@ -125,10 +146,8 @@ def largest(values: torch.Tensor, radius: int) -> torch.Tensor:
 
 def unlike(frame: Frame, other: Frame, w: torch.Tensor) -> torch.Tensor:
     """(H, W) largest difference of a colour channel between a photo and what another shows of it at inverse depths w (H, W)."""
-    a, b = transfer(frame.camera, other.camera, w.device)
-    q = torch.einsum("ij,jhw->ihw", a, pixel_grid(*w.shape, w.device)) + b[:, None, None] * w
-    z = q[2].clamp_min(1e-6)
-    return (sample(other.soft, q[0] / z, q[1] / z) - frame.soft).abs().amax(0)
+    _, u, v = landing(*crossing(frame.camera, other.camera, w.shape, w.device), w)
+    return (sample(other.soft, u, v) - frame.soft).abs().amax(0)
 
 
 def _masked(frame: Frame, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

@@ -146,10 +146,8 @@ def _frames(states: list[_State], longest: int, device: torch.device) -> list[ma
 
 
 def _inverse(depth: np.ndarray, size: tuple[int, int], device: torch.device) -> torch.Tensor:
-    """Inverse depth (H, W) of a depth map; sky and unknown are 0."""
-    depth = torch.from_numpy(np.ascontiguousarray(depth, np.float32)).to(device)
-    w = torch.where(torch.isfinite(depth) & (depth > 0), 1 / depth.clamp_min(1e-12), torch.zeros_like(depth))
-    return F.interpolate(w[None, None], size, mode="nearest-exact")[0, 0]
+    """:func:`consistency.inverse` at a ``size`` (H, W)."""
+    return _resized(consistency.inverse(depth, device), size, "nearest-exact")
 
 
 def _sweep(state: _State, frames, states, tick):
@@ -321,7 +319,7 @@ def _finish(
                 f"{state.photo.name} shares too little with the other photos for its depth to be measured; its depth is a guess. "
                 "Add a photo taken a step to its side, or give its depth."
             )
-    depths = accord.reconciled(found, [state.scope.partners for state in states])
+    depths = accord.reconciled(found, [state.scope.partners for state in states], progress.check)
     return [_view(state.photo, one, w) for state, one, w in zip(states, found, depths)]
 
 

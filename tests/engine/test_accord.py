@@ -50,22 +50,21 @@ def test_rays_meet_surfaces_where_a_search_finds_them():
     one, other = known(1, wrong(1, 0.008)), known(0)
     met, sure = accord.meeting(one, other)
     rng = np.random.default_rng(1)
-    compared = agreed = 0
+    agreed = 0
     for row, column in zip(rng.integers(0, SIZE[0], 400), rng.integers(0, SIZE[1], 400)):
         root = scanned(one, other, row, column)
         if root is None:
             agreed += float(sure[row, column]) == 0
         else:
             agreed += float(sure[row, column]) == 1 and abs(float(met[row, column]) / root - 1) < 2e-3
-        compared += 1
-    assert agreed > 0.96 * compared
+    assert agreed > 0.96 * 400
     assert 0.4 < float(sure.mean()) < 0.99, "some is hidden from the other photo, or outside of it"
 
 
 def test_what_is_right_stays():
     found = accord.reconciled([known(i) for i in range(3)])
     for index, w in enumerate(found):
-        inside = ~(consistency.support(matching.Planes(w, *patchmatch.slopes(w))) < 1)
+        inside = consistency.support(matching.Planes(w, *patchmatch.slopes(w))) >= 1
         assert float((off(w, index)[inside] < 5e-4).float().mean()) > 0.97
 
 
@@ -125,6 +124,19 @@ def test_only_partners_have_a_say():
     assert float(off(led, 1).median()) < float(off(maps[1].w, 1).median())
 
 
+def test_it_can_be_stopped():
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        accord.reconciled([known(i) for i in range(3)], check=check)
+    assert len(calls) == 4, "once a photo and round"
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_alone(count):
     maps = [known(1, wrong(1, 0.01))][:count]
@@ -150,9 +162,7 @@ def test_sizes_may_differ():
 
 def test_views_come_together_and_keep_what_is_no_surface():
     exact = SCENE[1][1].astype(np.float32)
-    wrongly = (exact * (1 + 0.006 * np.sign(np.random.default_rng(2).normal(size=(15, 20))).repeat(8, 0).repeat(8, 1))).astype(
-        np.float32
-    )
+    wrongly = (1 / wrong(1, 0.006)).numpy()
     wrongly[:10], wrongly[10:20] = np.inf, 0
     views = []
     for index, depth in ((0, SCENE[0][1]), (1, wrongly), (2, SCENE[2][1])):
